@@ -1,0 +1,97 @@
+"""Debian packages, installed without their daemons being started by the installation.
+
+A daemon that its package starts runs with Debian's default configuration until ours arrives: it takes ports, answers
+clients wrongly, or (unbound on a host without IPv6) breaks name resolution for the steps that follow.
+"""
+
+import contextlib
+import logging
+from pathlib import Path
+
+from salt.exceptions import CommandExecutionError
+
+log = logging.getLogger(__name__)
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+POLICY_OF_HOST = Path("/usr/sbin/policy-rc.d.kept-by-chatmail")
+# invoke-rc.d(8): 101 forbids the action. See also /usr/share/doc/init-system-helpers/README.policy-rc.d.gz.
+POLICY_TEXT = """\
+#!/bin/sh
+# chatmail-formula: no daemon starts while packages are installed.
+echo "$1: not started by the installation" >&2
+exit 101
+"""
+APT_LISTS_VALID_S = 24 * 3600
+
+
+def __virtual__():
+    return "chatmail_package"
+
+
+@contextlib.contextmanager
+def _no_service_starts():
+    """Forbid service starts by maintainer scripts; the administrator's own policy comes back afterwards."""
+    if POLICY.exists() and POLICY.read_text() != POLICY_TEXT:
+        POLICY.rename(POLICY_OF_HOST)
+    POLICY.write_text(POLICY_TEXT)
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink(missing_ok=True)
+        if POLICY_OF_HOST.exists():
+            POLICY_OF_HOST.rename(POLICY)
+
+
+def missing(pkgs):
+    """
+    Return those of ``pkgs`` (list of package names) that are not installed, in the given order.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_package.missing '[postfix, dovecot-core]'
+    """
+    installed = __salt__["pkg.list_pkgs"]()
+    return [pkg for pkg in pkgs if pkg not in installed]
+
+
+def install(pkgs):
+    """
+    Install ``pkgs`` (list of package names) in one transaction, without recommended packages and without service starts.
+
+    Returns ``{package: {"old": version, "new": version}}`` for everything that changed.
+    Raises ``CommandExecutionError`` if apt fails, or if a package is missing although apt reported success.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_package.install '[postfix, dovecot-core]'
+    """
+    with _no_service_starts():
+        changes = __salt__["pkg.install"](
+            pkgs=list(pkgs), refresh=True, cache_valid_time=APT_LISTS_VALID_S, install_recommends=False
+        )
+    still_missing = missing(pkgs)
+    if still_missing:
+        raise CommandExecutionError(f"apt did not install {', '.join(still_missing)}")
+    return changes
+
+
+def purge(pkgs):
+    """
+    Purge exactly ``pkgs`` (list of package names) and return ``{package: {"old": version, "new": ""}}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_package.purge '[gcc]'
+    """
+    if not pkgs:
+        return {}
+    changes = __salt__["pkg.purge"](pkgs=list(pkgs))
+    # salt sorts purged packages under "installed" and "removed"; the caller wants what is gone.
+    return {**changes.get("installed", {}), **changes.get("removed", {})}
