@@ -1,0 +1,81 @@
+"""States for the relay's certificate; the work is in the execution module ``chatmail_cert``."""
+
+from salt.exceptions import CommandExecutionError
+
+
+# A self-signed certificate lasts for 100 years; a year ahead of its end is early enough.
+RENEW_DAYS = 365
+
+
+def __virtual__():
+    return "chatmail_cert"
+
+
+def self_signed(name, key, names):
+    """
+    A self-signed certificate and its key are in place, match, name the relay and do not end within a year.
+
+    .. code-block:: yaml
+
+        tls-certificate:
+          chatmail_cert.self_signed:
+            - name: /etc/ssl/certs/mailserver.pem
+            - key: /etc/ssl/private/mailserver.key
+            - names: [_chat.example.org]
+
+    name
+        Path of the certificate (PEM, mode 0644).
+    key
+        Path of the private key (PEM, mode 0600).
+    names
+        DNS names or IPv4 addresses that the certificate must carry, the first one as its subject.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is right for {', '.join(names)}"}
+    problems = __salt__["chatmail_cert.problems"](name, key, names, RENEW_DAYS)
+    if not problems:
+        return ret
+    ret["changes"] = {name: {"old": "; ".join(problems), "new": f"self-signed for {', '.join(names)}"}}
+    if __opts__["test"]:
+        ret.update(result=None, comment=f"{name} would be made: {'; '.join(problems)}")
+        return ret
+    try:
+        __salt__["chatmail_cert.make_self_signed"](name, key, names)
+    except CommandExecutionError as error:
+        ret.update(result=False, changes={}, comment=str(error))
+        return ret
+    problems = __salt__["chatmail_cert.problems"](name, key, names, RENEW_DAYS)
+    if problems:
+        ret.update(result=False, comment=f"made, but not right: {'; '.join(problems)}")
+        return ret
+    ret["comment"] = f"{name} was made"
+    return ret
+
+
+def usable(name, key, names):
+    """
+    A certificate and a key that the operator put on the host match, cover the names, and are valid now.
+
+    .. code-block:: yaml
+
+        tls-certificate:
+          chatmail_cert.usable:
+            - name: /etc/ssl/own/fullchain.pem
+            - key: /etc/ssl/own/privkey.pem
+            - names: [chat.example.org]
+
+    name
+        Path of the certificate with its chain (PEM).
+    key
+        Path of the private key (PEM, without passphrase).
+    names
+        DNS names that the certificate must carry.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is right for {', '.join(names)}"}
+    problems = __salt__["chatmail_cert.problems"](name, key, names)
+    if problems:
+        ret.update(
+            result=False,
+            comment=f"{'; '.join(problems)}. The pillar's tls_external_cert_and_key names these files: "
+            "put a right pair there, or remove the setting, then apply again.",
+        )
+    return ret
