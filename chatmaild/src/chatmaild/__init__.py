@@ -1,0 +1,1 @@
+"""The small services of a chatmail relay."""

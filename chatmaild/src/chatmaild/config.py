@@ -1,0 +1,279 @@
+"""Settings of the relay's services: section ``[params]`` of an INI file, read once at start."""
+
+import configparser
+import dataclasses
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .mailbox import Mailbox
+
+SECTION = "params"
+
+_HOST_LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+# At least two labels, and a last one that cannot be part of an IPv4 address (RFC 3696 section 2).
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_HOST_LABEL}\.)+(?![0-9]+\Z){_HOST_LABEL}")
+_SIZE = re.compile(r"([0-9]{1,12})([GM]?)B?")
+
+
+class ConfigError(Exception):
+    """The settings file cannot be used; the text names the file and every fault in it."""
+
+
+def parse_ipv4(text: str) -> str | None:
+    """Return `text` if it is an IPv4 address in dotted-quad form, else None."""
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        return None
+
+
+def parse_size_mb(text: str) -> int:
+    """Convert a size such as ``500M``, ``2G``, ``100MB`` or ``256`` to whole mebibytes.
+
+    :raises ValueError: `text` has another form.
+    """
+    match = _SIZE.fullmatch(text.strip().upper())
+    if not match:
+        raise ValueError("allowed is a whole number of megabytes, or one followed by M or G, such as 500M")
+    return int(match[1]) * (1024 if match[2] == "G" else 1)
+
+
+def parse_bool(text: str) -> bool:
+    """Only the word true, in any case, is true."""
+    return text.strip().lower() == "true"
+
+
+def _parse_words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _parse_float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("allowed is a number, such as 5 or 2.5") from None
+
+
+def _parse_mail_domain(text: str) -> str:
+    if not (parse_ipv4(text) or _HOST_NAME.fullmatch(text)):
+        raise ValueError(
+            "allowed is a host name in lower case, such as chat.example.org, or an IPv4 address without brackets"
+        )
+    return text
+
+
+def _parse_path(text: str) -> Path:
+    path = Path(text)
+    if not path.is_absolute():
+        raise ValueError("allowed is an absolute path")
+    return path
+
+
+def _parse_certificate_and_key(text: str) -> tuple[Path, ...]:
+    parts = text.split()
+    if len(parts) not in (0, 2):
+        raise ValueError("allowed are two space-separated absolute paths, certificate and key, or nothing")
+    return tuple(_parse_path(part) for part in parts)
+
+
+def _integer(lowest: int, highest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", text) or not lowest <= int(text) <= highest:
+            raise ValueError(f"allowed is a whole number from {lowest} to {highest}")
+        return int(text)
+
+    return parse
+
+
+_count = _integer(1, 10**9)
+_days = _integer(1, 10**5)
+_port = _integer(1, 65535)
+# A mailbox directory is named after its address, and file systems end names at 255 bytes.
+_name_length = _integer(1, 64)
+
+
+def _setting(parse: Callable[[str], Any], default: Any = dataclasses.MISSING) -> Any:
+    return dataclasses.field(default=default, metadata={"parse": parse})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The settings, converted; each field is named after its key in the file.
+
+    Sizes are in mebibytes except `max_message_size` (bytes); ages are in days.
+    """
+
+    mail_domain_bare: str = _setting(_parse_mail_domain)  # the key is `mail_domain`
+
+    # filtermail
+    max_user_send_per_minute: int = _setting(_count, 60)
+    max_user_send_burst_size: int = _setting(_count, 10)
+    max_message_size: int = _setting(_count, 30 * 1024 * 1024)
+    passthrough_senders: tuple[str, ...] = _setting(_parse_words, ())
+    passthrough_recipients: tuple[str, ...] = _setting(_parse_words, ())
+    filtermail_host: str = _setting(str, "127.0.0.1")
+    filtermail_smtp_port: int = _setting(_port, 10080)
+    filtermail_smtp_port_incoming: int = _setting(_port, 10081)
+    filtermail_http_port_incoming: int = _setting(_port, 10082)
+    filtermail_lmtp_port_transport: int = _setting(_port, 10083)
+    postfix_host: str = _setting(str, "127.0.0.1")
+    postfix_reinject_port: int = _setting(_port, 10025)
+    postfix_reinject_port_incoming: int = _setting(_port, 10026)
+
+    # doveauth
+    username_min_length: int = _setting(_name_length, 9)
+    username_max_length: int = _setting(_name_length, 9)
+    password_min_length: int = _setting(_integer(1, 511), 9)
+    max_load_1m: float = _setting(_parse_float, 5.0)
+    min_available_memory: int = _setting(parse_size_mb, 200)
+    min_free_disk_space: int = _setting(parse_size_mb, 1024)
+
+    # mailboxes and their expiry
+    mailboxes_dir: Path = _setting(_parse_path, None)
+    max_mailbox_size: int = _setting(parse_size_mb, 500)
+    delete_mails_after: int = _setting(_days, 20)
+    delete_large_after: int = _setting(_days, 7)
+    delete_inactive_users_after: int = _setting(_days, 90)
+    tmpfs_index: bool = _setting(parse_bool, False)
+    passdb_path: Path = _setting(_parse_path, Path("/home/vmail/passdb.sqlite"))
+
+    # Dovecot, Postfix and the other services
+    max_imap_connections: int = _setting(_count, 10000)
+    max_smtp_connections: int = _setting(_count, 1000)
+    imap_rawlog: bool = _setting(parse_bool, False)
+    imap_compress: bool = _setting(parse_bool, False)
+    disable_ipv6: bool = _setting(parse_bool, False)
+    turn_socket_path: Path = _setting(_parse_path, Path("/run/chatmail-turn/turn.socket"))
+    iroh_relay: str | None = _setting(str, None)
+    mtail_address: str = _setting(str, "")
+    tls_external_cert_and_key: tuple[Path, ...] = _setting(_parse_certificate_and_key, ())
+    acme_email: str = _setting(str, "")
+
+    # web pages
+    www_folder: str = _setting(str, "")
+    privacy_postal: str = _setting(str, "")
+    privacy_mail: str = _setting(str, "")
+    privacy_pdo: str = _setting(str, "")
+    privacy_supervisor: str = _setting(str, "")
+
+    # keys of the file that no service knows
+    unknown_keys: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.mailboxes_dir is None:
+            object.__setattr__(self, "mailboxes_dir", Path("/home/vmail/mail") / self.mail_domain_bare)
+
+    @property
+    def ipv4_relay(self) -> str | None:
+        """The relay's IPv4 address if it is known by that instead of a host name."""
+        return parse_ipv4(self.mail_domain_bare)
+
+    @property
+    def mail_domain(self) -> str:
+        """What follows the @ in an address; a domain literal for an IPv4 relay (RFC 5321 section 4.1.3)."""
+        return f"[{self.mail_domain_bare}]" if self.ipv4_relay else self.mail_domain_bare
+
+    @property
+    def postfix_myhostname(self) -> str:
+        """The host name of the mail server: Postfix takes no address there, so its reverse name stands in."""
+        if self.ipv4_relay:
+            return ipaddress.IPv4Address(self.ipv4_relay).reverse_pointer
+        return self.mail_domain_bare
+
+    @property
+    def tls_mode(self) -> str:
+        """``external``, ``self`` (self-signed) or ``acme``."""
+        if self.tls_external_cert_and_key:
+            return "external"
+        if self.mail_domain_bare.startswith("_") or self.ipv4_relay:
+            return "self"
+        return "acme"
+
+    @property
+    def tls_cert_path(self) -> Path:
+        """The certificate chain in PEM form."""
+        return self._tls_paths[0]
+
+    @property
+    def tls_key_path(self) -> Path:
+        """The private key of the certificate in PEM form."""
+        return self._tls_paths[1]
+
+    @property
+    def _tls_paths(self) -> tuple[Path, ...]:
+        match self.tls_mode:
+            case "external":
+                return self.tls_external_cert_and_key
+            case "self":
+                return Path("/etc/ssl/certs/mailserver.pem"), Path("/etc/ssl/private/mailserver.key")
+        live = Path("/var/lib/acme/live") / self.mail_domain_bare
+        return live / "fullchain", live / "privkey"
+
+    @property
+    def enable_iroh_relay(self) -> bool:
+        """Whether this host runs its own iroh relay."""
+        return self.iroh_relay is None
+
+    @property
+    def iroh_relay_url(self) -> str | None:
+        """The iroh relay that clients are told of; None leaves them their own default."""
+        if self.iroh_relay is None:
+            return f"https://{self.mail_domain_bare}"
+        return self.iroh_relay or None
+
+    def mailbox(self, address: str) -> Mailbox:
+        """The mailbox of `address`, whether it exists or not; nothing is created.
+
+        :raises ValueError: no mailbox can have that address.
+        """
+        return Mailbox(self.mailboxes_dir, address)
+
+
+def read_config(path: str | Path) -> Config:
+    """Read the settings file at `path`.
+
+    :raises ConfigError: the file cannot be read, or settings are missing or wrong; all of them are named.
+    """
+    values = _read_values(Path(path))
+    fields = {_key(field): field for field in dataclasses.fields(Config) if "parse" in field.metadata}
+    settings: dict[str, Any] = {}
+    faults = []
+    if "mail_domain" not in values:
+        faults.append("mail_domain is missing; it is the domain of the relay's addresses, such as chat.example.org")
+    for key in values.keys() & fields.keys():
+        try:
+            settings[fields[key].name] = fields[key].metadata["parse"](values[key].strip())
+        except ValueError as error:
+            faults.append(f"{key} is {values[key]!r}; {error}")
+    if not faults:
+        config = Config(**settings, unknown_keys=tuple(sorted(values.keys() - fields.keys())))
+        if config.username_min_length <= config.username_max_length:
+            return config
+        faults.append(
+            f"username_min_length is {config.username_min_length};"
+            f" allowed is at most username_max_length, {config.username_max_length}"
+        )
+    raise ConfigError("\n".join(f"{path}: [{SECTION}] {fault}" for fault in sorted(faults)))
+
+
+def _key(field: dataclasses.Field) -> str:
+    return "mail_domain" if field.name == "mail_domain_bare" else field.name
+
+
+def _read_values(path: Path) -> dict[str, str]:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the settings: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from error
+    except configparser.Error as error:
+        raise ConfigError(f"{path}: {error.message}") from error
+    if not parser.has_section(SECTION):
+        raise ConfigError(f"{path}: the section [{SECTION}] is missing")
+    return dict(parser[SECTION])
