@@ -1,0 +1,117 @@
+# OpenDKIM: a milter of Postfix with two jobs, told apart by the name of the daemon that asks (master.cf).
+# ORIGINATING: what leaves is signed. Anything else: what arrives is verified, and refused without a valid signature.
+# An IPv4-address relay has no name to publish a key under: nothing to sign with, but other relays' mail is verified.
+{% from "chatmail/map.jinja" import settings with context %}
+
+include:
+  - chatmail.preflight
+  - chatmail.system
+
+# The socket lives in Postfix's chroot, and Postfix must be a member of the group that may use it.
+opendkim-packages:
+  chatmail_package.installed:
+    - pkgs: [opendkim, postfix, dns-root-data]
+
+opendkim-postfix-member:
+  group.present:
+    - name: opendkim
+    - addusers: [postfix]
+    - require:
+      - chatmail_package: opendkim-packages
+
+opendkim-socket-directory:
+  file.directory:
+    - name: /var/spool/postfix/opendkim
+    - user: opendkim
+    - group: opendkim
+    - mode: '0750'
+    - require:
+      - chatmail_package: opendkim-packages
+
+{% if not settings.ipv4_relay %}
+opendkim-key:
+  chatmail_dkim.key_present:
+    - name: /etc/dkimkeys/opendkim.private
+    - require:
+      - chatmail_package: opendkim-packages
+      - chatmail_package: system-packages
+
+# A restored or copied key belongs to whoever copied it.
+opendkim-key-owner:
+  file.managed:
+    - name: /etc/dkimkeys/opendkim.private
+    - replace: False
+    - user: opendkim
+    - group: opendkim
+    - mode: '0600'
+    - require:
+      - chatmail_dkim: opendkim-key
+    - require_in:
+      - file: opendkim-conf
+
+{% for table in ["KeyTable", "SigningTable"] %}
+opendkim-{{ table }}:
+  file.managed:
+    - name: /etc/dkimkeys/{{ table }}
+    - source: salt://chatmail/opendkim/files/etc/dkimkeys/{{ table }}.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    - user: opendkim
+    - group: opendkim
+    - mode: '0644'
+    - require:
+      - chatmail_package: opendkim-packages
+    - require_in:
+      - file: opendkim-conf
+    - watch_in:
+      - service: opendkim-service
+{% endfor %}
+{% endif %}
+
+{% for script in ["screen.lua", "final.lua"] %}
+opendkim-{{ script }}:
+  file.managed:
+    - name: /etc/opendkim/{{ script }}
+    - source: salt://chatmail/opendkim/files/etc/opendkim/{{ script }}
+    - user: root
+    - group: opendkim
+    - mode: '0640'
+    - makedirs: True
+    - dir_mode: '0755'
+    - require:
+      - chatmail_package: opendkim-packages
+    - require_in:
+      - file: opendkim-conf
+    - watch_in:
+      - service: opendkim-service
+{% endfor %}
+
+opendkim-conf:
+  file.managed:
+    - name: /etc/opendkim.conf
+    - source: salt://chatmail/opendkim/files/etc/opendkim.conf.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - check_cmd: opendkim -n -x
+    - require:
+      - file: opendkim-socket-directory
+
+opendkim-restart-policy:
+  file.managed:
+    - name: /etc/systemd/system/opendkim.service.d/10-chatmail.conf
+    - source: salt://chatmail/opendkim/files/etc/systemd/system/opendkim.service.d/10-chatmail.conf
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+
+opendkim-service:
+  service.running:
+    - name: opendkim
+    - enable: True
+    - watch:
+      - file: opendkim-conf
+      - file: opendkim-restart-policy
