@@ -1,13 +1,12 @@
 """Settings of the relay's services: section ``[params]`` of an INI file, read once at start."""
 
 import configparser
-import dataclasses
 import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 from .mailbox import Mailbox
 
@@ -51,11 +50,10 @@ def _parse_words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def _parse_float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError("allowed is a number, such as 5 or 2.5") from None
+def _parse_number(text: str) -> float:
+    if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,9})?", text):
+        raise ValueError("allowed is a number, such as 5 or 2.5")
+    return float(text)
 
 
 def _parse_mail_domain(text: str) -> str:
@@ -66,6 +64,13 @@ def _parse_mail_domain(text: str) -> str:
     return text
 
 
+def _parse_address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("allowed is an IP address") from None
+
+
 def _parse_path(text: str) -> Path:
     path = Path(text)
     if not path.is_absolute():
@@ -73,10 +78,10 @@ def _parse_path(text: str) -> Path:
     return path
 
 
-def _parse_certificate_and_key(text: str) -> tuple[Path, ...]:
+def _parse_path_pair(text: str) -> tuple[Path, ...]:
     parts = text.split()
     if len(parts) not in (0, 2):
-        raise ValueError("allowed are two space-separated absolute paths, certificate and key, or nothing")
+        raise ValueError("allowed are two space-separated absolute paths, or nothing")
     return tuple(_parse_path(part) for part in parts)
 
 
@@ -89,15 +94,21 @@ def _integer(lowest: int, highest: int) -> Callable[[str], int]:
     return parse
 
 
-_count = _integer(1, 10**9)
-_days = _integer(1, 10**5)
-_port = _integer(1, 65535)
-# A mailbox directory is named after its address, and file systems end names at 255 bytes.
-_name_length = _integer(1, 64)
-
-
-def _setting(parse: Callable[[str], Any], default: Any = dataclasses.MISSING) -> Any:
-    return dataclasses.field(default=default, metadata={"parse": parse})
+# How the text of each kind of setting is read.
+Domain = Annotated[str, _parse_mail_domain]
+Text = Annotated[str, str]
+Words = Annotated[tuple[str, ...], _parse_words]
+Switch = Annotated[bool, parse_bool]
+Number = Annotated[float, _parse_number]
+Count = Annotated[int, _integer(1, 10**9)]
+Days = Annotated[int, _integer(1, 10**5)]
+Port = Annotated[int, _integer(1, 65535)]
+Size = Annotated[int, parse_size_mb]
+Address = Annotated[str, _parse_address]
+AbsolutePath = Annotated[Path, _parse_path]
+PathPair = Annotated[tuple[Path, ...], _parse_path_pair]
+NameLength = Annotated[int, _integer(1, 64)]  # octets in a local part, RFC 5321 section 4.5.3.1.1
+PasswordLength = Annotated[int, _integer(1, 511)]  # crypt(3) takes no more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,65 +118,61 @@ class Config:
     Sizes are in mebibytes except `max_message_size` (bytes); ages are in days.
     """
 
-    mail_domain_bare: str = _setting(_parse_mail_domain)  # the key is `mail_domain`
+    mail_domain_bare: Domain  # the key is `mail_domain`
+    mailboxes_dir: AbsolutePath
 
     # filtermail
-    max_user_send_per_minute: int = _setting(_count, 60)
-    max_user_send_burst_size: int = _setting(_count, 10)
-    max_message_size: int = _setting(_count, 30 * 1024 * 1024)
-    passthrough_senders: tuple[str, ...] = _setting(_parse_words, ())
-    passthrough_recipients: tuple[str, ...] = _setting(_parse_words, ())
-    filtermail_host: str = _setting(str, "127.0.0.1")
-    filtermail_smtp_port: int = _setting(_port, 10080)
-    filtermail_smtp_port_incoming: int = _setting(_port, 10081)
-    filtermail_http_port_incoming: int = _setting(_port, 10082)
-    filtermail_lmtp_port_transport: int = _setting(_port, 10083)
-    postfix_host: str = _setting(str, "127.0.0.1")
-    postfix_reinject_port: int = _setting(_port, 10025)
-    postfix_reinject_port_incoming: int = _setting(_port, 10026)
+    max_user_send_per_minute: Count = 60
+    max_user_send_burst_size: Count = 10
+    max_message_size: Count = 30 * 1024 * 1024
+    passthrough_senders: Words = ()
+    passthrough_recipients: Words = ()
+    filtermail_host: Address = "127.0.0.1"
+    filtermail_smtp_port: Port = 10080
+    filtermail_smtp_port_incoming: Port = 10081
+    filtermail_http_port_incoming: Port = 10082
+    filtermail_lmtp_port_transport: Port = 10083
+    postfix_host: Text = "127.0.0.1"
+    postfix_reinject_port: Port = 10025
+    postfix_reinject_port_incoming: Port = 10026
 
     # doveauth
-    username_min_length: int = _setting(_name_length, 9)
-    username_max_length: int = _setting(_name_length, 9)
-    password_min_length: int = _setting(_integer(1, 511), 9)
-    max_load_1m: float = _setting(_parse_float, 5.0)
-    min_available_memory: int = _setting(parse_size_mb, 200)
-    min_free_disk_space: int = _setting(parse_size_mb, 1024)
+    username_min_length: NameLength = 9
+    username_max_length: NameLength = 9
+    password_min_length: PasswordLength = 9
+    max_load_1m: Number = 5.0
+    min_available_memory: Size = 200
+    min_free_disk_space: Size = 1024
 
-    # mailboxes and their expiry
-    mailboxes_dir: Path = _setting(_parse_path, None)
-    max_mailbox_size: int = _setting(parse_size_mb, 500)
-    delete_mails_after: int = _setting(_days, 20)
-    delete_large_after: int = _setting(_days, 7)
-    delete_inactive_users_after: int = _setting(_days, 90)
-    tmpfs_index: bool = _setting(parse_bool, False)
-    passdb_path: Path = _setting(_parse_path, Path("/home/vmail/passdb.sqlite"))
+    # mailboxes' expiry
+    max_mailbox_size: Size = 500
+    delete_mails_after: Days = 20
+    delete_large_after: Days = 7
+    delete_inactive_users_after: Days = 90
+    tmpfs_index: Switch = False
+    passdb_path: AbsolutePath = Path("/home/vmail/passdb.sqlite")
 
     # Dovecot, Postfix and the other services
-    max_imap_connections: int = _setting(_count, 10000)
-    max_smtp_connections: int = _setting(_count, 1000)
-    imap_rawlog: bool = _setting(parse_bool, False)
-    imap_compress: bool = _setting(parse_bool, False)
-    disable_ipv6: bool = _setting(parse_bool, False)
-    turn_socket_path: Path = _setting(_parse_path, Path("/run/chatmail-turn/turn.socket"))
-    iroh_relay: str | None = _setting(str, None)
-    mtail_address: str = _setting(str, "")
-    tls_external_cert_and_key: tuple[Path, ...] = _setting(_parse_certificate_and_key, ())
-    acme_email: str = _setting(str, "")
+    max_imap_connections: Count = 10000
+    max_smtp_connections: Count = 1000
+    imap_rawlog: Switch = False
+    imap_compress: Switch = False
+    disable_ipv6: Switch = False
+    turn_socket_path: AbsolutePath = Path("/run/chatmail-turn/turn.socket")
+    iroh_relay: Text = None  # not set, and set to nothing, have different meanings
+    mtail_address: Text = ""
+    tls_external_cert_and_key: PathPair = ()
+    acme_email: Text = ""
 
     # web pages
-    www_folder: str = _setting(str, "")
-    privacy_postal: str = _setting(str, "")
-    privacy_mail: str = _setting(str, "")
-    privacy_pdo: str = _setting(str, "")
-    privacy_supervisor: str = _setting(str, "")
+    www_folder: Text = ""
+    privacy_postal: Text = ""
+    privacy_mail: Text = ""
+    privacy_pdo: Text = ""
+    privacy_supervisor: Text = ""
 
     # keys of the file that no service knows
     unknown_keys: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.mailboxes_dir is None:
-            object.__setattr__(self, "mailboxes_dir", Path("/home/vmail/mail") / self.mail_domain_bare)
 
     @property
     def ipv4_relay(self) -> str | None:
@@ -239,18 +246,21 @@ def read_config(path: str | Path) -> Config:
     :raises ConfigError: the file cannot be read, or settings are missing or wrong; all of them are named.
     """
     values = _read_values(Path(path))
-    fields = {_key(field): field for field in dataclasses.fields(Config) if "parse" in field.metadata}
+    parsers = _parsers()
     settings: dict[str, Any] = {}
     faults = []
     if "mail_domain" not in values:
         faults.append("mail_domain is missing; it is the domain of the relay's addresses, such as chat.example.org")
-    for key in values.keys() & fields.keys():
+    for key in values.keys() & parsers.keys():
         try:
-            settings[fields[key].name] = fields[key].metadata["parse"](values[key].strip())
+            settings[key] = parsers[key](values[key].strip())
         except ValueError as error:
             faults.append(f"{key} is {values[key]!r}; {error}")
     if not faults:
-        config = Config(**settings, unknown_keys=tuple(sorted(values.keys() - fields.keys())))
+        bare = settings.pop("mail_domain")
+        settings.setdefault("mailboxes_dir", Path("/home/vmail/mail") / bare)
+        unknown = tuple(sorted(values.keys() - parsers.keys()))
+        config = Config(mail_domain_bare=bare, unknown_keys=unknown, **settings)
         if config.username_min_length <= config.username_max_length:
             return config
         faults.append(
@@ -260,8 +270,12 @@ def read_config(path: str | Path) -> Config:
     raise ConfigError("\n".join(f"{path}: [{SECTION}] {fault}" for fault in sorted(faults)))
 
 
-def _key(field: dataclasses.Field) -> str:
-    return "mail_domain" if field.name == "mail_domain_bare" else field.name
+def _parsers() -> dict[str, Callable[[str], Any]]:
+    """For each key of the file, what converts its text."""
+    hints = get_type_hints(Config, include_extras=True)
+    parsers = {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+    parsers["mail_domain"] = parsers.pop("mail_domain_bare")
+    return parsers
 
 
 def _read_values(path: Path) -> dict[str, str]:

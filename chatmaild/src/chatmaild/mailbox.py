@@ -88,7 +88,7 @@ class Mailbox:
         self.enforce_e2ee_path.touch(mode=0o600)
         descriptor, temporary = tempfile.mkstemp(prefix="password.tmp-", dir=self.path)  # mode 0600
         try:
-            with open(descriptor, "w", encoding="ascii") as file:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(password)
             Path(temporary).rename(self.password_path)
         except OSError:
