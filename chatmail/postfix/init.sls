@@ -1,0 +1,95 @@
+# Postfix: mail comes in on 25 (other relays), 465 and 587 (clients), goes through our filter and back in on two
+# loopback ports, and leaves to Dovecot's LMTP socket or to other relays. Dovecot checks passwords (SASL).
+{% from "chatmail/map.jinja" import settings with context %}
+
+include:
+  - chatmail.preflight
+  - chatmail.unbound
+  - chatmail.tls
+
+postfix-packages:
+  chatmail_package.installed:
+    - pkgs: [postfix]
+
+# The maps come first: main.cf names them.
+{% for map in ["login_map", "submission_header_cleanup", "lmtp_header_cleanup", "smtp_tls_policy_map"] %}
+postfix-{{ map }}:
+  file.managed:
+    - name: /etc/postfix/{{ map }}
+    - source: salt://chatmail/postfix/files/etc/postfix/{{ map }}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require:
+      - chatmail_package: postfix-packages
+    - require_in:
+      - file: postfix-main-cf
+    - watch_in:
+      - service: postfix-service
+{% endfor %}
+
+# postconf reads a whole directory, and warns about names it does not know without an error code of its own.
+{% for file in ["main.cf", "master.cf"] %}
+postfix-{{ file | replace(".", "-") }}:
+  file.managed:
+    - name: /etc/postfix/{{ file }}
+    - source: salt://chatmail/postfix/files/etc/postfix/{{ file }}.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - check_cmd: /usr/local/lib/chatmail/check-postfix {{ file }}
+    - require:
+      - chatmail_package: postfix-packages
+      - file: postfix-check
+    - watch_in:
+      - service: postfix-service
+{% endfor %}
+
+postfix-check:
+  file.managed:
+    - name: /usr/local/lib/chatmail/check-postfix
+    - source: salt://chatmail/postfix/files/usr/local/lib/chatmail/check-postfix
+    - user: root
+    - group: root
+    - mode: '0755'
+    - makedirs: True
+
+# Debian's unit has no restart policy. The drop-in belongs to the instance; postfix.service only stands for all of them.
+postfix-restart-policy:
+  file.managed:
+    - name: /etc/systemd/system/postfix@.service.d/10-chatmail.conf
+    - source: salt://chatmail/postfix/files/etc/systemd/system/postfix@.service.d/10-chatmail.conf
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+
+postfix-aliases:
+  file.managed:
+    - name: /etc/aliases
+    - contents: '# Managed by chatmail-formula: no aliases; addresses come into being at first login.'
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require:
+      - chatmail_package: postfix-packages
+
+postfix-enabled:
+  service.enabled:
+    - name: postfix
+    - require:
+      - chatmail_package: postfix-packages
+
+# A restart, since it alone copies resolv.conf and the trusted certificates into the chroot again, and smtpd keeps the
+# relay's certificate as long as it runs.
+postfix-service:
+  service.running:
+    - name: postfix@-
+    - require:
+      - service: postfix-enabled
+    - watch:
+      - file: postfix-restart-policy
+      - file: unbound-resolv-conf
+      - tls-certificate
