@@ -1,0 +1,209 @@
+"""Answers Dovecot's questions about addresses, and creates an address when someone first logs in to it.
+
+Dovecot compares passwords itself: both databases give out the stored hash. The keys are those of
+``/etc/dovecot/auth.conf``: ``shared/userdb/USER`` and ``shared/passdb/PASSWORD"USER``, with a backslash
+before ``"``, ``'`` and ``\\`` in either (Dovecot's modifier ``%E``).
+"""
+
+import asyncio
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from . import dict_server, password_hash
+from .config import Config
+from .dict_server import DictError, Dictionary
+from .machine_limits import exceeded_limit
+from .mailbox import Mailbox
+
+NOCREATE_PATH = Path("/etc/chatmail-nocreate")  # the operator's emergency brake
+LOCK_TIMEOUT = 5.0  # seconds
+LOCK_RETRY = 0.01  # seconds
+
+# Names by which people expect to reach whoever runs a domain (RFC 2142), or that pass for the system itself.
+RESERVED_LOCAL_PARTS = frozenset(
+    [
+        "abuse",
+        "admin",
+        "administrator",
+        "dmarc",
+        "hostmaster",
+        "info",
+        "mailer-daemon",
+        "mailerdaemon",
+        "marketing",
+        "news",
+        "no-reply",
+        "nobody",
+        "noc",
+        "noreply",
+        "operator",
+        "postmaster",
+        "root",
+        "sales",
+        "security",
+        "ssladmin",
+        "ssladministrator",
+        "sslwebmaster",
+        "support",
+        "sysadmin",
+        "usenet",
+        "uucp",
+        "vmail",
+        "webmaster",
+        "www",
+    ]
+)
+ECHOBOT = "echo"  # the local part of the relay's own bot
+
+_LOCAL_PART = re.compile("[a-z0-9._-]+")
+
+logger = logging.getLogger(__name__)
+
+
+def split_fields(text: str) -> list[str]:
+    """Split at double quotes; a backslash makes the character behind it an ordinary one.
+
+    :raises DictError: a backslash ends the text.
+    """
+    if "\\" not in text:
+        return text.split('"')
+    fields = [""]
+    characters = iter(text)
+    for character in characters:
+        if character == '"':
+            fields.append("")
+        elif character != "\\":
+            fields[-1] += character
+        elif escaped := next(characters, ""):
+            fields[-1] += escaped
+        else:
+            raise DictError("a backslash at the end of the key escapes nothing")
+    return fields
+
+
+def refusal(config: Config, address: str, password: str) -> str | None:
+    """Say why `address` cannot be created with `password`, None if it can; the machine's limits stand apart."""
+    if NOCREATE_PATH.exists():
+        return f"{NOCREATE_PATH} exists"
+    if len(password) < config.password_min_length:
+        return f"the password is shorter than {config.password_min_length} characters"
+    if len(_to_bytes(password)) > password_hash.PASSWORD_MAX or "\0" in password:
+        return f"the password is longer than {password_hash.PASSWORD_MAX} bytes or holds a NUL"
+    if address.count("@") != 1:
+        return "the address does not have exactly one @"
+    local_part = address.partition("@")[0]
+    if not config.username_min_length <= len(local_part) <= config.username_max_length:
+        return f"the local part does not have {config.username_min_length} to {config.username_max_length} characters"
+    if not _LOCAL_PART.fullmatch(local_part):
+        return "the local part has other characters than a-z 0-9 . _ -"
+    if local_part in RESERVED_LOCAL_PARTS:
+        return "the local part is reserved"
+    return None
+
+
+class AddressBook(Dictionary):
+    """The addresses of one relay, which are the directories of its mailboxes."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.suffix = "@" + config.mail_domain
+
+    async def lookup(self, key: str, user: str) -> str | None:
+        """Return what Dovecot wants to know of an address, a JSON object, or None for a failed login.
+
+        :raises DictError: the key is not one of the two known forms, or creating the address takes too long.
+        """
+        match key.split("/", 2):
+            case ["shared", "userdb", rest]:
+                match split_fields(rest):
+                    case [address]:
+                        return self._userdb(address)
+            case ["shared", "passdb", rest]:
+                match split_fields(rest):
+                    case [password, address]:
+                        return await self._passdb(address, password)
+        raise DictError('known keys are shared/userdb/USER and shared/passdb/PASSWORD"USER')
+
+    async def iterate(self, path: str, user: str) -> Mapping[str, str]:
+        """Return a key with an empty value for each address, if `path` is ``shared/userdb/``."""
+        if path != "shared/userdb/":
+            return {}
+        try:
+            names = await asyncio.to_thread(os.listdir, self.config.mailboxes_dir)
+        except FileNotFoundError:
+            return {}
+        return {path + name: "" for name in names if "@" in name}
+
+    def _mailbox(self, address: str) -> Mailbox | None:
+        if not address.endswith(self.suffix):
+            return None
+        try:
+            return self.config.mailbox(address)
+        except ValueError:
+            return None
+
+    def _userdb(self, address: str) -> str | None:
+        mailbox = self._mailbox(address)
+        password = mailbox and mailbox.read_password()
+        return password and _to_json(mailbox, password)
+
+    async def _passdb(self, address: str, password: str) -> str | None:
+        mailbox = self._mailbox(address)
+        if mailbox is None:
+            return None
+        stored = mailbox.read_password() or await self._create(mailbox, password)
+        return stored and _to_json(mailbox, stored)
+
+    async def _create(self, mailbox: Mailbox, password: str) -> str | None:
+        """Create the address unless something speaks against it; return its hash."""
+        if mailbox.address == ECHOBOT + self.suffix:
+            return None
+        if reason := refusal(self.config, mailbox.address, password):
+            logger.warning("refused to create %a: %s", mailbox.address, reason)
+            return None
+        if reason := exceeded_limit(self.config):
+            logger.warning("registration rejected: %s", reason)
+            return None
+        deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT
+        while asyncio.get_running_loop().time() < deadline:
+            with mailbox.try_lock() as locked:
+                if locked:
+                    return mailbox.read_password() or await asyncio.to_thread(_store, mailbox, password)
+            await asyncio.sleep(LOCK_RETRY)
+        raise DictError(f"{mailbox.lock_path} is locked for more than {LOCK_TIMEOUT:.0f} s")
+
+
+def _store(mailbox: Mailbox, password: str) -> str:
+    stored = "{SHA512-CRYPT}" + password_hash.sha512_crypt(_to_bytes(password), password_hash.make_salt())
+    mailbox.create(stored)
+    logger.info("Created address: %s", mailbox.address)
+    return stored
+
+
+def _to_bytes(password: str) -> bytes:
+    return password.encode(errors="surrogateescape")
+
+
+def _to_json(mailbox: Mailbox, password: str) -> str:
+    return json.dumps(
+        {
+            "addr": mailbox.address,
+            "home": str(mailbox.path),
+            "uid": "vmail",
+            "gid": "vmail",
+            "password": password,
+        }
+    )
+
+
+def main() -> None:
+    """Run the service; see `dict_server.run`."""
+    dict_server.run("Tell Dovecot about the relay's addresses; create an address at its first login.", AddressBook)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Whether the machine has room for another address."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from .config import Config
+
+MIB = 1024 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+def available_memory() -> int:
+    """Memory in MiB that programs can have without swapping (``MemAvailable``, proc_meminfo(5)).
+
+    :raises OSError: /proc/meminfo cannot be read.
+    """
+    with Path("/proc/meminfo").open(encoding="ascii") as meminfo:
+        for line in meminfo:
+            name, value, *_unit = line.split()
+            if name == "MemAvailable:":
+                return int(value) // 1024
+    raise OSError("/proc/meminfo has no MemAvailable")
+
+
+def free_disk_space(path: Path) -> int:
+    """Space in MiB that users may still fill in the file system of `path`.
+
+    :raises OSError: `path` cannot be looked at.
+    """
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize // MIB
+
+
+def exceeded_limit(config: Config) -> str | None:
+    """Say which of the limits in `config` the machine has passed now, None if it has room.
+
+    What cannot be measured limits nothing; a warning is logged.
+    """
+    load = _measure("the load", lambda: os.getloadavg()[0])
+    if load is not None and load > config.max_load_1m:
+        return f"load {load:.2f} is above {config.max_load_1m:.2f}"
+    memory = _measure("the available memory", available_memory)
+    if memory is not None and memory < config.min_available_memory:
+        return f"available memory {memory} MB is below {config.min_available_memory} MB"
+    space = _measure("the free disk space", lambda: free_disk_space(config.mailboxes_dir))
+    if space is not None and space < config.min_free_disk_space:
+        return f"free disk space {space} MB is below {config.min_free_disk_space} MB"
+    return None
+
+
+def _measure(name: str, read: Callable[[], float]) -> float | None:
+    try:
+        return read()
+    except OSError as error:
+        logger.warning("ignoring the limit on %s, which cannot be read: %s", name, error)
+        return None
