@@ -1,0 +1,361 @@
+"""
+Looks at a host before the relay is installed on it: is it the right system, are the relay's ports free, does another
+configuration stand where the relay's is going to be.
+
+Everything is read from the host's files below ``root`` (``/proc`` too), so that it also works where ``ss`` is missing,
+and costs a few milliseconds.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+ADOPTED = "etc/chatmail/adopted"
+BACKUPS = "var/backups/chatmail"
+
+# Processes by which a daemon is known when no systemd service says so, as after `postfix start` in a shell.
+_PROCESSES = {
+    "postfix": {"master", "smtpd"},
+    "dovecot": {"dovecot", "imap-login"},
+    "unbound": {"unbound"},
+}
+
+# What the relay's own configuration takes the place of. Of unbound only the main file: ours is one more file beside
+# those in unbound.conf.d, which stay in force.
+_CONFIGURATIONS = {
+    "postfix": ("main.cf", "master.cf"),
+    "dovecot": ("dovecot.conf", "local.conf", "conf.d/*"),
+    "nginx": ("nginx.conf", "conf.d/*", "sites-enabled/*"),
+    "unbound": ("unbound.conf",),
+}
+
+
+def operating_system(root="/"):
+    """
+    Name the operating system of the host by os-release(5).
+
+    Returns a pair: whether it is Debian 12, and the system's name for people.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_preflight.operating_system
+    """
+    values = {}
+    for path in (Path(root, "etc/os-release"), Path(root, "usr/lib/os-release")):
+        if path.is_file():
+            lines = path.read_text(errors="replace").splitlines()
+            values = {key: value.strip("\"'") for key, _, value in (line.partition("=") for line in lines)}
+            break
+    name = values.get("PRETTY_NAME") or values.get("ID") or "a system without /etc/os-release"
+    return values.get("ID") == "debian" and values.get("VERSION_ID") == "12", name
+
+
+def unit(cgroup):
+    """
+    Find the systemd unit of a process.
+
+    cgroup
+        Content of ``/proc/PID/cgroup``, see cgroups(7).
+
+    Returns the innermost service, scope or socket unit, or None.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_preflight.unit '0::/system.slice/ssh.service'
+    """
+    for line in cgroup.splitlines():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        # "" is the one hierarchy of version 2; beside version 1 it may be there but empty.
+        if controllers in ("", "name=systemd"):
+            units = re.findall(r"[^/]+\.(?:service|scope|socket)(?=/|$)", path)
+            if units:
+                return units[-1]
+    return None
+
+
+def _bound_sockets(proc):
+    """Yield ("25/tcp", inode) for each listening TCP and each unconnected UDP socket, see proc_net(5)."""
+    for table, protocol, state in (
+        ("tcp", "tcp", "0A"),
+        ("tcp6", "tcp", "0A"),
+        ("udp", "udp", "07"),
+        ("udp6", "udp", "07"),
+    ):
+        path = proc / "net" / table
+        if not path.is_file():
+            continue  # a kernel without IPv6
+        with path.open() as lines:
+            next(lines, None)
+            for line in lines:
+                fields = line.split()
+                if len(fields) > 9 and fields[3] == state:
+                    yield f"{int(fields[1].rpartition(':')[2], 16)}/{protocol}", fields[9]
+
+
+def _owners(proc, inodes):
+    """
+    Map each socket inode to a process that has it open.
+
+    Processes are searched by ascending number, and no longer than needed: a daemon's first process binds its sockets,
+    and thousands of its children need not be looked at. Process 1 comes last, as it also holds the sockets of daemons
+    that it started by socket activation.
+    """
+    found = {}
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    for pid in sorted((int(path.name) for path in proc.iterdir() if path.name.isdigit()), key=lambda p: (p == 1, p)):
+        if not wanted:
+            break
+        try:
+            targets = {str(link.readlink()) for link in (proc / str(pid) / "fd").iterdir()}
+        except OSError:
+            continue  # it ended meanwhile
+        for target in targets & wanted.keys():
+            found[wanted.pop(target)] = pid
+    return found
+
+
+def _process(proc, pid):
+    try:
+        name = (proc / str(pid) / "comm").read_text().strip()
+        return {"pid": pid, "process": name, "unit": unit((proc / str(pid) / "cgroup").read_text())}
+    except OSError:
+        return {"pid": pid, "process": "a process that has just ended", "unit": None}
+
+
+def listeners(ports, root="/"):
+    """
+    Find out who listens on some ports.
+
+    ports
+        The ports to look at, such as ``25/tcp`` and ``53/udp``.
+
+    Returns a list of mappings with ``port``, ``process``, ``pid`` and ``unit`` (None where it has none; ``pid`` None
+    where the process cannot be seen from here, such as that of a container's host), one for each port and process.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_preflight.listeners '[25/tcp, 53/udp]'
+    """
+    proc = Path(root, "proc")
+    sockets = {inode: port for port, inode in _bound_sockets(proc) if port in ports}
+    owners = _owners(proc, sockets)
+    seen = sorted(
+        {(port, owners.get(inode)) for inode, port in sockets.items()},
+        key=lambda item: (list(ports).index(item[0]), item[1] or 0),
+    )
+    nobody = {"pid": None, "process": "a process that cannot be seen from here", "unit": None}
+    return [{"port": port} | (_process(proc, pid) if pid else nobody) for port, pid in seen]
+
+
+def _belongs(listener, daemons):
+    """
+    Whether a listener is one of the daemons. The service counts: another mail server also calls its process "master".
+    """
+    service, _, kind = (listener["unit"] or "").rpartition(".")
+    if kind == "service":
+        return service.partition("@")[0] in daemons
+    return any(listener["process"] in _PROCESSES.get(daemon, ()) for daemon in daemons)
+
+
+def _remedy(listener):
+    if listener["pid"] is None:
+        return "look for it outside this container or name space"
+    if listener["pid"] == 1:
+        return "it waits for a socket unit: find it with `systemctl list-sockets`, then `systemctl disable --now` it"
+    if (listener["unit"] or "").endswith(".service"):
+        return f"if it is not needed: `systemctl disable --now {listener['unit']}`"
+    return f"see what it is with `ps -fp {listener['pid']}`, and end it for good"
+
+
+def port_conflicts(found, ports):
+    """
+    Say which listeners are in the relay's way.
+
+    found
+        What :func:`listeners` returns.
+    ports
+        For each port the daemons that may listen there, by the names of their systemd services.
+
+    Returns a list of sentences, each with port, process and what to do.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_preflight.port_conflicts '[]' '{25/tcp: [postfix]}'
+    """
+    return [
+        f"port {listener['port']} is needed by {ports[listener['port']][0]}, but taken by {listener['process']}"
+        + (f" (process {listener['pid']}, {listener['unit'] or 'no unit'})" if listener["pid"] else "")
+        + f"; {_remedy(listener)}."
+        for listener in found
+        if not _belongs(listener, ports[listener["port"]])
+    ]
+
+
+def _packaged_sums(root):
+    """Map paths of configuration files to their MD5 sums as Debian's packages brought them."""
+    listed = subprocess.run(
+        [
+            "dpkg-query",
+            f"--admindir={Path(root, 'var/lib/dpkg')}",
+            "--show",
+            "--showformat=${Conffiles}\n",
+            "dovecot-*",
+            "nginx*",
+            "unbound",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,  # 1 when none of a pattern is installed
+    )
+    sums = {path: md5 for path, md5, *_ in (line.split() for line in listed.stdout.splitlines() if line.split()[1:])}
+    # Dovecot's files are kept by ucf(1), whose lines read the other way round.
+    ucf = Path(root, "var/lib/ucf/hashfile")
+    if ucf.is_file():
+        sums |= {path: md5 for md5, path in (line.split() for line in ucf.read_text().splitlines() if line.strip())}
+    return sums
+
+
+def foreign_configurations(root="/"):
+    """
+    Find configuration that somebody wrote for the daemons whose files the relay replaces.
+
+    Files that are as their Debian package brought them do not count. Postfix's main.cf is written anew on every host
+    by its package's questions, so it counts always.
+
+    Returns a mapping of directory to list of files in it, empty if there is none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_preflight.foreign_configurations
+    """
+    candidates = [
+        (f"/etc/{daemon}", path)
+        for daemon, patterns in _CONFIGURATIONS.items()
+        for pattern in patterns
+        for path in sorted(Path(root, "etc", daemon).glob(pattern))
+        if path.is_file()
+    ]
+    if not candidates:
+        return {}
+    packaged = _packaged_sums(root)
+    template = Path(root, "usr/share/postfix/master.cf.dist")
+    if template.is_file():
+        packaged["/etc/postfix/master.cf"] = hashlib.md5(template.read_bytes(), usedforsecurity=False).hexdigest()
+    foreign = {}
+    for directory, path in candidates:
+        # A site of nginx is a link to the file that the package brought.
+        name = f"/{path.resolve().relative_to(Path(root).resolve())}"
+        if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != packaged.get(name):
+            foreign.setdefault(directory, []).append(f"/{path.relative_to(root)}")
+    return foreign
+
+
+def adopted(root="/"):
+    """
+    Whether the relay has been applied to this host before, be it in part: then the configuration found is ours.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_preflight.adopted
+    """
+    return Path(root, ADOPTED).is_file()
+
+
+def adopt(directories, root="/"):
+    """
+    Keep the directories aside as they are, and note that the host is the relay's from now on.
+
+    directories
+        Configuration directories, such as ``/etc/postfix``; may be empty.
+
+    Returns a mapping of each directory to its copy. Raises OSError if there is no room, or the like; then nothing is
+    left behind.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_preflight.adopt '[/etc/postfix]'
+    """
+    now = datetime.now(UTC)
+    kept = {}
+    if directories:
+        copies = Path(root, BACKUPS, now.strftime("%Y%m%dT%H%M%SZ"))
+        copies.mkdir(mode=0o700, parents=True)
+        try:
+            for directory in directories:
+                kept[directory] = str(copies / Path(directory).relative_to("/"))
+                _copy(Path(root, Path(directory).relative_to("/")), Path(kept[directory]))
+        except OSError:
+            shutil.rmtree(copies)
+            raise
+    marker = Path(root, ADOPTED)
+    marker.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    draft = marker.with_name("adopted.new")
+    draft.write_text(json.dumps({"adopted": now.isoformat(timespec="seconds"), "kept_aside": kept}, indent=2) + "\n")
+    draft.chmod(0o644)
+    draft.replace(marker)
+    return kept
+
+
+def _copy(source, target):
+    """Copy a directory with owners and modes, symbolic links as such: there may be keys in it."""
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    copied = subprocess.run(
+        ["cp", "--archive", "--", str(source), str(target)], capture_output=True, text=True, timeout=600, check=False
+    )
+    if copied.returncode:
+        raise OSError(f"cannot copy {source} to {target}: {copied.stderr.strip()}")
+
+
+def problems(ports, takeover=False, root="/"):
+    """
+    Find everything that speaks against installing the relay on this host.
+
+    ports
+        For each port, such as ``25/tcp``, the daemons that may listen there, by the names of their systemd services.
+    takeover
+        Whether foreign configuration may be replaced.
+
+    Returns a pair: the list of sentences that say what is wrong and what to do, and the directories that are to be
+    kept aside, both empty if all is well.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_preflight.problems '{25/tcp: [postfix]}'
+    """
+    found = []
+    right, name = operating_system(root)
+    if not right:
+        found.append(
+            f"the operating system is {name}; the relay needs Debian 12 (bookworm): install it, then come again."
+        )
+    found += port_conflicts(listeners(ports, root), ports)
+    foreign = {} if adopted(root) else foreign_configurations(root)
+    if foreign and not takeover:
+        found += [
+            f"{directory} has a configuration that is not the relay's: {', '.join(files)}; the relay would replace it. "
+            "If nothing else needs it, set `takeover: true` below `chatmail:` in the pillar: "
+            f"then it is kept aside in /{BACKUPS} first."
+            for directory, files in foreign.items()
+        ]
+    return found, list(foreign)

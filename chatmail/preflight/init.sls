@@ -1,0 +1,42 @@
+# Runs first in every apply, also of a single component: nothing is installed or changed when the settings are wrong
+# or the host is not fit. Everything that is wrong is reported at once.
+{% from "chatmail/map.jinja" import schema, settings with context %}
+
+settings-valid:
+  chatmail_settings.valid:
+    - schema: {{ schema | json }}
+    # Unsorted: sorting fails where somebody wrote a number as a key.
+    - pillar: {{ pillar.get("chatmail") | json(sort_keys=False) }}
+    - order: 1
+    - failhard: True
+
+# For each port the services that may listen there.
+{% set ports = {
+  "25/tcp": ["postfix"],
+  "465/tcp": ["postfix"],
+  "587/tcp": ["postfix"],
+  "143/tcp": ["dovecot"],
+  "993/tcp": ["dovecot"],
+  "53/tcp": ["unbound", "systemd-resolved"],
+  "53/udp": ["unbound", "systemd-resolved"],
+} %}
+# systemd-resolved is replaced by unbound later, in an order that keeps name resolution working.
+# These four are settings: when they change places in the pillar, each is still held by the owner of another.
+{% for key, service in (
+  ("filtermail_smtp_port", "filtermail"),
+  ("filtermail_smtp_port_incoming", "filtermail-incoming"),
+  ("postfix_reinject_port", "postfix"),
+  ("postfix_reinject_port_incoming", "postfix"),
+) %}
+{% do ports.update({settings[key] ~ "/tcp": [service, "filtermail", "filtermail-incoming", "postfix"]}) %}
+{% endfor %}
+
+preflight:
+  chatmail_preflight.passed:
+    - ports: {{ ports | json }}
+    - takeover: {{ settings.takeover }}
+    # With test=True Salt goes on after a failure in spite of failhard.
+    - require:
+      - chatmail_settings: settings-valid
+    - order: 2
+    - failhard: True
