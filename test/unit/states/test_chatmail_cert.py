@@ -1,0 +1,76 @@
+"""Certificate states make a pair when it is not right, verify it, and tell the truth in test mode."""
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from _modules import chatmail_cert as module
+from _states import chatmail_cert
+
+NAMES = ["_chat.test"]
+
+
+@pytest.fixture(params=[False, True], ids=["apply", "test"])
+def testmode(request):
+    return request.param
+
+
+@pytest.fixture
+def configure_loader_modules(testmode):
+    return {
+        module: {},
+        chatmail_cert: {
+            "__opts__": {"test": testmode},
+            "__salt__": {
+                "chatmail_cert.problems": module.problems,
+                "chatmail_cert.make_self_signed": module.make_self_signed,
+            },
+        },
+    }
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return tmp_path / "c.pem", tmp_path / "k.pem"
+
+
+def test_a_missing_pair_is_made(testmode, paths):
+    cert, key = map(str, paths)
+    ret = chatmail_cert.self_signed(cert, key, NAMES)
+    assert ret["result"] is (None if testmode else True)
+    assert ret["changes"][cert]["old"] == f"{cert} is missing"
+    assert paths[0].exists() is not testmode
+
+
+def test_a_right_pair_is_left_alone(paths):
+    module.make_self_signed(*map(str, paths), NAMES)
+    before = paths[0].read_bytes()
+    ret = chatmail_cert.self_signed(*map(str, paths), NAMES)
+    assert (ret["result"], ret["changes"]) == (True, {})
+    assert paths[0].read_bytes() == before
+
+
+def test_other_names_lead_to_another_certificate(testmode, paths):
+    module.make_self_signed(*map(str, paths), ["_old.test"])
+    before = paths[0].read_bytes()
+    ret = chatmail_cert.self_signed(*map(str, paths), NAMES)
+    assert ret["changes"]
+    assert (paths[0].read_bytes() == before) is testmode
+
+
+def test_a_pair_that_cannot_be_written_is_a_failure(testmode, paths):
+    def refuse(*_):
+        raise CommandExecutionError("cannot write: disk full")
+
+    chatmail_cert.__salt__["chatmail_cert.make_self_signed"] = refuse
+    ret = chatmail_cert.self_signed(*map(str, paths), NAMES)
+    if not testmode:
+        assert (ret["result"], ret["changes"], ret["comment"]) == (False, {}, "cannot write: disk full")
+    assert not paths[0].exists()
+
+
+def test_an_operators_pair_is_judged_and_never_changed(paths):
+    ret = chatmail_cert.usable(*map(str, paths), NAMES)
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert "tls_external_cert_and_key" in ret["comment"]
+    module.make_self_signed(*map(str, paths), NAMES)
+    assert chatmail_cert.usable(*map(str, paths), NAMES)["result"] is True

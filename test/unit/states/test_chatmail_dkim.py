@@ -1,0 +1,52 @@
+"""``chatmail_dkim.key_present`` makes a key once, never replaces one, and tells the truth in test mode."""
+
+import pytest
+
+from _modules import chatmail_dkim as module
+from _states import chatmail_dkim
+
+
+@pytest.fixture(params=[False, True], ids=["apply", "test"])
+def testmode(request):
+    return request.param
+
+
+@pytest.fixture
+def configure_loader_modules(testmode):
+    return {
+        module: {},
+        chatmail_dkim: {
+            "__opts__": {"test": testmode},
+            "__salt__": {"chatmail_dkim.problem": module.problem, "chatmail_dkim.make_key": module.make_key},
+        },
+    }
+
+
+def test_a_missing_key_is_made(testmode, tmp_path):
+    key = tmp_path / "opendkim.private"
+    ret = chatmail_dkim.key_present(str(key))
+    assert ret["result"] is (None if testmode else True)
+    assert ret["changes"][str(key)]["old"] == "missing"
+    assert key.exists() is not testmode
+    assert "PRIVATE" not in str(ret)
+
+
+def test_a_good_key_is_left_alone(tmp_path):
+    key = tmp_path / "opendkim.private"
+    module.make_key(str(key))
+    ret = chatmail_dkim.key_present(str(key))
+    assert (ret["result"], ret["changes"]) == (True, {})
+
+
+def test_an_unusable_key_is_kept_and_the_next_step_named(tmp_path):
+    key = tmp_path / "opendkim.private"
+    key.write_text("nonsense")
+    ret = chatmail_dkim.key_present(str(key))
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert "move the file away" in ret["comment"]
+    assert key.read_text() == "nonsense"
+
+
+def test_a_directory_that_is_missing_is_a_failure(testmode, tmp_path):
+    ret = chatmail_dkim.key_present(str(tmp_path / "none" / "opendkim.private"))
+    assert ret["result"] is (None if testmode else False)
