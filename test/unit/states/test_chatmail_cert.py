@@ -8,6 +8,9 @@ from _states import chatmail_cert
 
 NAMES = ["_chat.test"]
 
+# Each test runs twice, as an apply and with test=True.
+pytestmark = pytest.mark.usefixtures("testmode")
+
 
 @pytest.fixture(params=[False, True], ids=["apply", "test"])
 def testmode(request):

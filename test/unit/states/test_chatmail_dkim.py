@@ -5,6 +5,9 @@ import pytest
 from _modules import chatmail_dkim as module
 from _states import chatmail_dkim
 
+# Each test runs twice, as an apply and with test=True.
+pytestmark = pytest.mark.usefixtures("testmode")
+
 
 @pytest.fixture(params=[False, True], ids=["apply", "test"])
 def testmode(request):

@@ -5,6 +5,9 @@ from salt.exceptions import CommandExecutionError
 
 from _states import chatmail_package
 
+# Each test runs twice, as an apply and with test=True.
+pytestmark = pytest.mark.usefixtures("testmode")
+
 
 @pytest.fixture(params=[False, True], ids=["apply", "test"])
 def testmode(request):
