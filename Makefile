@@ -2,17 +2,60 @@ SHELL := bash
 .DEFAULT_GOAL := help
 VENV := .venv
 PY := $(VENV)/bin/python
+LAB := $(PY) -m test.lab
+# Tests that need no lab.
+UNIT := test/unit test/functional test/render
 
 help:            ## list the targets
-	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+relay: venv      ## everything on a fresh machine: two relays deployed, two Delta Chat clients talk over them
+	$(PY) -m test.relay
+
+apply: venv      ## deploy or update a relay of etc/roster, with progress: make apply TARGET=relay
+	$(VENV)/bin/salt-run chatmail_apply.run $(TARGET)
+
+test: lint unit integration   ## all tests
+
+lint: venv       ## style of Python, YAML and SLS files
+	$(VENV)/bin/ruff check --quiet .
+	$(VENV)/bin/ruff format --quiet --check .
+	$(VENV)/bin/yamllint --strict .
+	$(VENV)/bin/salt-lint $$(git ls-files '*.sls' '*.jinja')
+
+unit: venv       ## tests that need no lab: unit, functional, render
+	$(VENV)/bin/pytest -n 2 $(UNIT)
+
+# The lab is taken down whatever the tests say.
+integration: venv lab-deps   ## tests on booted Debian 12 hosts in the lab
+	$(VENV)/bin/pytest test/integration
+
+bench-filter: venv lab-up    ## messages a second with the filter, beside the same Postfix without it
+	$(PY) -m test.bench.filter
+
+bench-delivery: venv lab-up  ## time from DATA's answer to the IDLE notice, with 300 further idle clients
+	$(PY) -m test.bench.delivery
+
+lab-deps: venv   ## what the lab needs from Debian
+	$(LAB) deps
+
+lab-up: lab-deps ## bring the lab up: a name server and two bare hosts, _one.test and _two.test
+	$(LAB) up
+
+lab-down: venv   ## take the lab down: no process, interface, mount or file stays
+	$(LAB) down
+
+lab-ssh: venv    ## log in to a lab host: make lab-ssh HOST=_one.test
+	$(LAB) ssh $(HOST)
 
 venv: $(VENV)/installed      ## the tools and Salt, pinned, in .venv
 # Debian's python3, the version that the target runs; python3-venv is a package of its own there.
 $(VENV)/installed: test/requirements.txt
-	@/usr/bin/python3 -c 'import ensurepip' 2>/dev/null || { apt-get -qq update && apt-get -qq install -y --no-install-recommends python3-venv; }
+	@/usr/bin/python3 -c 'import ensurepip' 2>/dev/null || \
+	    { apt-get -qq update && apt-get -qq install -y --no-install-recommends python3-venv; }
 	/usr/bin/python3 -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --quiet wheel setuptools
 	$(VENV)/bin/pip install --quiet --requirement test/requirements.txt
 	@touch $@
 
-.PHONY: help venv
+.PHONY: help relay apply test lint unit integration bench-filter bench-delivery lab-deps lab-up lab-down lab-ssh venv
