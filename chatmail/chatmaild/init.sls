@@ -1,0 +1,56 @@
+# Our services: doveauth and lastlogin answer Dovecot, the filters stand between Postfix's listeners and its queue.
+{% from "chatmail/map.jinja" import settings with context %}
+
+include:
+  - chatmail.preflight
+  # vmail and its mailboxes directory.
+  - chatmail.system
+
+chatmaild-packages:
+  chatmail_package.installed:
+    - pkgs: [python3, python3-aiosmtpd]
+
+chatmaild-source:
+  file.recurse:
+    - name: /usr/local/lib/chatmaild/chatmaild
+    - source: salt://chatmaild/src/chatmaild
+    - clean: True
+    - exclude_pat: '*__pycache__*'
+    - user: root
+    - group: root
+    - dir_mode: '0755'
+    - file_mode: '0644'
+
+chatmaild-ini:
+  file.managed:
+    - name: /etc/chatmail/chatmail.ini
+    - source: salt://chatmail/chatmaild/files/etc/chatmail/chatmail.ini.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+{% for service in ["doveauth", "lastlogin", "filtermail", "filtermail-incoming"] %}
+chatmaild-{{ service }}-unit:
+  file.managed:
+    - name: /etc/systemd/system/{{ service }}.service
+    - source: salt://chatmail/chatmaild/files/etc/systemd/system/{{ service }}.service.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+
+# Salt reloads systemd's units before it starts a service whose unit has changed.
+chatmaild-{{ service }}-service:
+  service.running:
+    - name: {{ service }}
+    - enable: True
+    - require:
+      - chatmail_package: chatmaild-packages
+    - watch:
+      - file: chatmaild-source
+      - file: chatmaild-ini
+      - file: chatmaild-{{ service }}-unit
+{% endfor %}
