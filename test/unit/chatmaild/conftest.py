@@ -1,0 +1,92 @@
+"""Settings files, and our services as processes of their own."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[3] / "chatmaild/src"
+
+# The machine that runs the tests must not decide their outcome.
+NO_LIMITS = {"max_load_1m": 99999, "min_available_memory": 0, "min_free_disk_space": 0}
+
+
+@pytest.fixture
+def write_ini(tmp_path):
+    """Write a settings file; keyword arguments are its keys."""
+
+    def write(**settings) -> Path:
+        path = tmp_path / "chatmail.ini"
+        settings = {
+            "mail_domain": "chat.example.org",
+            "mailboxes_dir": tmp_path / "mail",
+            **NO_LIMITS,
+            **settings,
+        }
+        path.write_text("[params]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()))
+        return path
+
+    return write
+
+
+class Daemon:
+    """A dict service, running; what it logs is collected."""
+
+    def __init__(self, module: str, socket_path: Path, ini: Path, environment: dict[str, str]) -> None:
+        self.socket_path = socket_path
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", module, socket_path, ini],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._log: list[str] = []
+        self._reader = threading.Thread(target=self._collect, daemon=True)
+        self._reader.start()
+
+    def _collect(self) -> None:
+        for line in self.process.stderr:
+            self._log.append(line.rstrip("\n"))
+
+    def connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(20)
+        connection.connect(str(self.socket_path))
+        return connection
+
+    def ask(self, request: bytes) -> bytes:
+        """Send `request` over a new connection, end the input, and return everything that is answered."""
+        with self.connect() as connection:
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+    def stop(self) -> list[str]:
+        """End the service as systemd does; return the lines it logged."""
+        self.process.terminate()
+        assert self.process.wait(20) == 0
+        self._reader.join(20)
+        return self._log
+
+
+@pytest.fixture
+def start_daemon(tmp_path):
+    """Start a dict service and wait until it says that it is ready."""
+    with contextlib.ExitStack() as stack:
+
+        def start(module: str, ini: Path) -> Daemon:
+            manager = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            manager.settimeout(20)
+            manager.bind(str(tmp_path / "notify"))
+            environment = os.environ | {"PYTHONPATH": str(SOURCE), "NOTIFY_SOCKET": str(tmp_path / "notify")}
+            daemon = Daemon(module, tmp_path / "dict.socket", ini, environment)
+            stack.callback(daemon.process.kill)
+            assert manager.recv(100) == b"READY=1"
+            return daemon
+
+        yield start
