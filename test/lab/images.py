@@ -1,0 +1,99 @@
+"""Root file systems of the hosts: made once by mmdebstrap, kept in the cache, the lower layer of overlays."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from test.lab import apt, processes
+from test.lab.commands import run, step
+from test.lab.layout import Layout
+from test.lab.machine import mounts_below, remove_tree
+
+# What any rented Debian 12 host has: systemd, sshd, Python. More would hide what the formula forgets.
+BARE_PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "ca-certificates", "iproute2")
+
+
+@dataclass(frozen=True)
+class Image:
+    """What goes into a root file system; `revision` counts changes of how `build` finishes it."""
+
+    role: str
+    packages: tuple[str, ...]
+    revision: int = 1
+
+
+BARE = Image("bare", BARE_PACKAGES)
+NAME_SERVER_IMAGE = Image("ns", (*BARE_PACKAGES, "knot"))
+IMAGES = {image.role: image for image in (BARE, NAME_SERVER_IMAGE)}
+
+
+def digest(image: Image, sources: list[str]) -> str:
+    """Names an image by everything that decides its content, but for the mirrors' state on the day."""
+    recipe = json.dumps([asdict(image), sources])
+    return hashlib.sha256(recipe.encode()).hexdigest()[:16]
+
+
+def image_root(layout: Layout, image: Image) -> Path:
+    """The directory with the image's files; makes them if the cache has none."""
+    sources = apt.debian_sources()
+    root = layout.cache / f"{image.role}-{digest(image, sources)}"
+    if not root.is_dir():
+        with step(f"making the {image.role} root with mmdebstrap (once; kept in {layout.cache})"):
+            _build(layout, image, sources, root)
+    return root
+
+
+def _build(layout: Layout, image: Image, sources: list[str], root: Path) -> None:
+    unfinished = root.with_name(root.name + f".unfinished{layout.name}")
+    if unfinished.exists():
+        remove_tree(unfinished)
+    options = [f"--aptopt={line}" for line in apt.settings(layout)]
+    # In namespaces of its own, so that an end by force leaves neither a process nor a mount.
+    namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    run(
+        [
+            *namespaces,
+            *("mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase"),
+            f"--include={','.join(image.packages)}",
+            *options,
+            *("bookworm", str(unfinished), "-"),
+        ],
+        text_in="".join(f"{line}\n" for line in sources),
+        timeout=900,
+        env=processes.marked_environment(layout, "mmdebstrap"),
+    )
+    _finish(unfinished)
+    unfinished.rename(root)
+
+
+def _finish(root: Path) -> None:
+    """Take away what belongs to one host or to the machine, and let the network come up at boot."""
+    for key in (root / "etc/ssh").glob("ssh_host_*"):
+        key.unlink()
+    for file in ("etc/apt/apt.conf.d/99mmdebstrap", "etc/resolv.conf", "etc/hostname", "etc/machine-id"):
+        (root / file).unlink(missing_ok=True)
+    wants = root / "etc/systemd/system/multi-user.target.wants"
+    (wants / "systemd-networkd.service").symlink_to("/lib/systemd/system/systemd-networkd.service")
+
+
+def clean_unfinished(layout: Layout) -> None:
+    """Remove what an aborted build has left."""
+    for directory in layout.cache.glob(f"*.unfinished{layout.name}"):
+        remove_tree(directory)
+
+
+def assemble(root: Path, directory: Path) -> Path:
+    """Mount a writable view of an image on `directory`/root; returns that path.
+
+    The files that a host changes are in `directory`/upper, and stay when the host is booted again.
+    """
+    upper, work, view = directory / "upper", directory / "work", directory / "root"
+    for path in (upper, work, view):
+        path.mkdir(parents=True, exist_ok=True)
+    if not mounts_below(view):
+        shutil.copystat(root, upper)
+        options = f"lowerdir={root},upperdir={upper},workdir={work}"
+        run(["mount", "-t", "overlay", "overlay", "-o", options, str(view)])
+    return view

@@ -1,0 +1,203 @@
+"""The lab as a whole: up, down, add, remove, and what tests ask of it."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from test.lab import apt, hosts, images, machine, nameserver, processes, saltconf
+from test.lab.commands import say, step
+from test.lab.errors import LabError
+from test.lab.hosts import Host
+from test.lab.layout import (
+    HOST_NUMBERS,
+    NAME_SERVER,
+    NAME_SERVER_NUMBER,
+    Layout,
+    check_host_name,
+    layout_from_environment,
+)
+
+DEFAULT_HOSTS = ("_one.test", "_two.test")
+
+
+class Lab:
+    """One lab. Commands that change it wait for each other, in whatever process they run.
+
+    Argument: ``layout`` says where; by default the environment does (`layout_from_environment`).
+    """
+
+    def __init__(self, layout: Layout | None = None) -> None:
+        self.layout = layout or layout_from_environment()
+
+    @property
+    def hosts(self) -> dict[str, Host]:
+        """The relay hosts by name."""
+        return {name: host for name, host in self._all_hosts().items() if name != NAME_SERVER}
+
+    @property
+    def name_server(self) -> Host:
+        """The host that serves the lab's zones."""
+        return Host(NAME_SERVER, NAME_SERVER_NUMBER, self.layout)
+
+    def host(self, name: str) -> Host:
+        """A host by name, the name server too. Raises LabError if the lab has no such host."""
+        found = self._all_hosts()
+        if name not in found:
+            have = ", ".join(found) or "no hosts; `python -m test.lab up` makes them"
+            raise LabError(f"the lab has no host {name!r}; it has {have}")
+        return found[name]
+
+    def up(self, names: Sequence[str] = DEFAULT_HOSTS, *, raise_inotify: bool = True) -> dict[str, Host]:
+        """Bring up the lab with at least these hosts; what runs already is left alone, what died is started again.
+
+        Arguments: ``raise_inotify`` false leaves the machine's inotify limits, under which a relay can not serve many.
+        Returns the relay hosts. Raises LabError.
+        """
+        names = [check_host_name(name) for name in names]
+        machine.require_root_on_debian_12()
+        with machine.lock(self.layout):
+            machine.install_packages()
+            self._prepare(raise_inotify)
+            for name in (NAME_SERVER, *names):
+                self._enlist(name)
+            everyone = self._all_hosts().values()
+            asleep = [host for host in everyone if not host.is_running()]
+            if asleep:
+                with step(f"booting {', '.join(host.name for host in asleep)}"):
+                    self._boot(asleep)
+            else:
+                say("already up")
+            nameserver.wait_until_ready(self.layout)
+            for host in everyone:
+                nameserver.register(self.layout, host.name, host.ipv4, host.ipv6)
+        return self.hosts
+
+    def add(self, name: str) -> Host:
+        """Add one bare host to a lab that is up. Raises LabError if there is one of that name."""
+        check_host_name(name)
+        with machine.lock(self.layout):
+            self._require_up()
+            if name in self._all_hosts():
+                raise LabError(f"the lab has a host {name} already; remove it first, or choose another name")
+            self._enlist(name)
+            host = self.host(name)
+            self._boot([host])
+            nameserver.register(self.layout, name, host.ipv4, host.ipv6)
+        return host
+
+    def remove(self, name: str) -> None:
+        """End a relay host and remove all that belongs to it. Raises LabError if there is none of that name."""
+        with machine.lock(self.layout):
+            host = self.host(check_host_name(name))
+            hosts.destroy(host)
+            numbers = self._read_record()["hosts"]
+            del numbers[name]
+            self._write_record(hosts=numbers)
+            saltconf.remove_pillar(self.layout, host.number)
+            if self.name_server.is_running():
+                nameserver.unregister(self.layout, name, host.ipv4, host.ipv6)
+
+    def down(self) -> None:
+        """Remove the lab: processes, interfaces, mounts, files. The cache stays. Needs nothing to be in order before.
+
+        Raises LabError if something of it can not be removed.
+        """
+        machine.require_root_on_debian_12()
+        with machine.lock(self.layout):
+            processes_left = processes.end(processes.find(self.layout))
+            machine.take_down_links(self.layout)
+            machine.remove_cgroups(self.layout)
+            images.clean_unfinished(self.layout)
+            machine.restore_inotify_limits(self._read_record()["inotify"])
+            machine.remove_tree(self.layout.run)
+            machine.remove_tree(self.layout.state)
+            left = [f"process {process.pid} ({process.command})" for process in processes_left]
+            left += [f"interface {name}" for name in machine.links_left(self.layout)]
+            if left:
+                raise LabError(f"still there after down: {', '.join(left)}")
+        say("down")
+
+    def status(self) -> list[tuple[Host, str]]:
+        """Every host, the name server first, with "running" or "down"."""
+        return [(host, "running" if host.is_running() else "down") for host in self._all_hosts().values()]
+
+    def publish(self, name: str, rdtype: str, values: Sequence[str], ttl: int = 0) -> None:
+        """See `nameserver.publish`."""
+        nameserver.publish(self.layout, name, rdtype, values, ttl)
+
+    def withdraw(self, name: str, rdtype: str | None = None) -> None:
+        """See `nameserver.withdraw`."""
+        nameserver.withdraw(self.layout, name, rdtype)
+
+    def pillar(self, name: str, pillar: Mapping) -> None:
+        """Make `pillar` (such as ``{"chatmail": {"mail_domain": name}}``, the first one) the whole pillar of a host."""
+        saltconf.write_pillar(self.layout, self.host(name).number, pillar)
+
+    def salt_ssh(self, name: str, *args: str, timeout: float = 600):
+        """Run ``salt-ssh name args...`` and return the function's result; see `saltconf.salt_ssh` for the errors."""
+        return saltconf.salt_ssh(self.layout, self.host(name).name, args, timeout=timeout)
+
+    def salt_ssh_argv(self, name: str, *args: str) -> list[str]:
+        """The command line that `salt_ssh` runs, for callers that want its output while it works."""
+        return saltconf.salt_ssh_argv(self.layout, self.host(name).name, args)
+
+    def resolver_argv(self, argv: Iterable[str]) -> list[str]:
+        """The command line that runs `argv` on the machine with the lab's name server as its resolver."""
+        script = 'mount --bind -- "$0" /etc/resolv.conf && exec "$@"'
+        return ["unshare", "--mount", "sh", "-c", script, str(self.layout.resolv_conf), *argv]
+
+    def _prepare(self, raise_inotify: bool) -> None:
+        layout = self.layout
+        (layout.run / "ssh").mkdir(parents=True, exist_ok=True)
+        (layout.run / "ssh").chmod(0o700)
+        layout.state.mkdir(parents=True, exist_ok=True)
+        layout.resolv_conf.write_text(hosts.resolv_conf(layout))
+        if raise_inotify:
+            self._write_record(inotify=machine.raise_inotify_limits() | self._read_record()["inotify"])
+        machine.set_up_bridge(layout)
+        apt.start_cache(layout)
+        hosts.make_ssh_key(layout.ssh_key, "chatmail-lab")
+        nameserver.make_secret(layout)
+
+    def _enlist(self, name: str) -> None:
+        numbers = self._read_record()["hosts"]
+        if name in numbers:
+            return
+        if name == NAME_SERVER:
+            numbers = {name: NAME_SERVER_NUMBER} | numbers
+        else:
+            numbers[name] = next((number for number in HOST_NUMBERS if number not in numbers.values()), 0)
+        if not numbers[name]:
+            raise LabError(f"the lab is full with {len(numbers)} hosts; remove one first")
+        self._write_record(hosts=numbers)
+
+    def _boot(self, asleep: Sequence[Host]) -> None:
+        for host in asleep:
+            image = images.NAME_SERVER_IMAGE if host.name == NAME_SERVER else images.BARE
+            hosts.create(host, images.image_root(self.layout, image))
+            hosts.boot(host)
+        for host in asleep:
+            hosts.wait_until_up(host)
+
+    def _require_up(self) -> None:
+        if not self._read_record()["hosts"] or not self.name_server.is_running():
+            raise LabError("the lab is not up; `python -m test.lab up` brings it up")
+
+    def _all_hosts(self) -> dict[str, Host]:
+        return {name: Host(name, number, self.layout) for name, number in self._read_record()["hosts"].items()}
+
+    def _read_record(self) -> dict:
+        """What can not be found out by looking: the hosts' numbers, and the machine's limits before they rose."""
+        if not self.layout.record.exists():
+            return {"hosts": {}, "inotify": {}}
+        return json.loads(self.layout.record.read_text())
+
+    def _write_record(self, **changes: dict) -> None:
+        record = self._read_record() | changes
+        new = self.layout.record.with_suffix(".new")
+        new.write_text(json.dumps(record, indent=2))
+        new.replace(self.layout.record)
+        if "hosts" in changes:
+            relays = {name: number for name, number in record["hosts"].items() if name != NAME_SERVER}
+            saltconf.write_config(self.layout, relays)
+            self.layout.ssh_config.parent.mkdir(exist_ok=True)
+            self.layout.ssh_config.write_text(hosts.ssh_config(self.layout, record["hosts"]))

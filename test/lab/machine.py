@@ -1,0 +1,224 @@
+"""What the lab needs from the machine: Debian 12, root, packages, a bridge, limits of the kernel, cgroups, mounts."""
+
+import fcntl
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from test.lab.commands import run, say, step
+from test.lab.errors import LabError
+from test.lab.layout import BRIDGE_NUMBER, Layout
+
+PACKAGES = {
+    "apt-cacher-ng": "/usr/sbin/apt-cacher-ng",
+    "debian-archive-keyring": "/usr/share/keyrings/debian-archive-keyring.gpg",
+    "iproute2": "/usr/sbin/ip",
+    "mmdebstrap": "/usr/bin/mmdebstrap",
+    "openssh-client": "/usr/bin/ssh",
+    "systemd-container": "/usr/bin/systemd-nspawn",
+}
+
+# In the hosts /proc/sys is read-only and these limits count for machine and hosts together. A relay wants
+# both above 65534.
+INOTIFY = Path("/proc/sys/fs/inotify")
+INOTIFY_LIMITS = {"max_user_instances": 65535, "max_user_watches": 65535}
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+POLICY_REFUSE = "#!/bin/sh\n# The lab's packages are tools; their daemons are not to be started.\nexit 101\n"
+
+
+def require_root_on_debian_12() -> None:
+    """Raises LabError unless this is root on Debian 12."""
+    if os.geteuid() != 0:
+        raise LabError("the lab needs root: it mounts file systems and boots hosts; run it with sudo")
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    if (release.get("ID"), release.get("VERSION_ID")) != ("debian", "12"):
+        found = release.get("PRETTY_NAME", "an unknown system")
+        raise LabError(f"the lab needs Debian 12 (bookworm), this machine runs {found}; use a Debian 12 machine")
+
+
+def install_packages() -> list[str]:
+    """Install those of PACKAGES that are missing, without starting their daemons; returns their names."""
+    missing = [package for package, file in PACKAGES.items() if not Path(file).exists()]
+    if missing:
+        with step(f"installing {' '.join(missing)}"), _daemons_held():
+            env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            apt = ["apt-get", "--quiet", "--assume-yes", "--option", "DPkg::Lock::Timeout=300"]
+            run([*apt, "update"], timeout=300, env=env)
+            run([*apt, "install", "--no-install-recommends", *missing], timeout=900, env=env)
+    return missing
+
+
+@contextmanager
+def _daemons_held() -> Iterator[None]:
+    if POLICY.exists():
+        yield
+        return
+    POLICY.write_text(POLICY_REFUSE)
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink()
+
+
+@contextmanager
+def lock(layout: Layout, *, patience: float = 900) -> Iterator[None]:
+    """Hold the lab's lock; waits `patience` seconds for another command to end, then raises LabError."""
+    layout.cache.mkdir(parents=True, exist_ok=True)
+    with layout.lock.open("a") as file:
+        deadline = time.monotonic() + patience
+        waiting = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise LabError(
+                        f"another lab command has held {layout.lock} for {patience:.0f} s; "
+                        f"`fuser -v {layout.lock}` shows which"
+                    ) from None
+                if not waiting:
+                    say("waiting for another lab command to end")
+                    waiting = True
+                time.sleep(0.1)
+        yield
+
+
+def interfaces() -> list[dict]:
+    """All network interfaces as `ip -json link` tells them."""
+    return json.loads(run(["ip", "-json", "link", "show"]))
+
+
+def set_up_bridge(layout: Layout) -> None:
+    """Make the lab's bridge with the machine's addresses on it, if it is not there.
+
+    Raises LabError if the bridge belongs to the lab of another checkout.
+    """
+    bridge = next((link for link in interfaces() if link["ifname"] == layout.bridge), None)
+    if bridge and not _is_ours(layout, bridge):
+        raise LabError(
+            f"the bridge {layout.bridge} belongs to the lab in {bridge.get('ifalias') or 'another place'}: "
+            f"take that lab down first, or choose another name for this one, as in LAB_NAME=b"
+        )
+    if not bridge:
+        # A fixed hardware address, or the bridge would change its own with each host that comes and goes.
+        hardware = "02:" + ":".join(f"{byte:02x}" for byte in b"cm" + layout.ipv4(BRIDGE_NUMBER).packed[1:])
+        run(["ip", "link", "add", layout.bridge, "address", hardware, "type", "bridge", "mcast_snooping", "0"])
+    run(["ip", "link", "set", layout.bridge, "alias", str(layout.state)])
+    for address, network in (
+        (layout.ipv4(BRIDGE_NUMBER), layout.ipv4_network),
+        (layout.ipv6(BRIDGE_NUMBER), layout.ipv6_network),
+    ):
+        no_detection = ["nodad"] if address.version == 6 else []
+        run(["ip", "address", "replace", f"{address}/{network.prefixlen}", "dev", layout.bridge, *no_detection])
+    run(["ip", "link", "set", layout.bridge, "up"])
+
+
+def take_down_links(layout: Layout) -> None:
+    """Remove the cables of hosts that are gone, and the bridge."""
+    for link in interfaces():
+        name = link["ifname"]
+        if layout.cable_pattern.fullmatch(name) or (name == layout.bridge and _is_ours(layout, link)):
+            # A cable whose host has just ended may go by itself meanwhile.
+            subprocess.run(["ip", "link", "delete", name], capture_output=True, check=False)
+
+
+def _is_ours(layout: Layout, link: dict) -> bool:
+    """Without alias it is one that an aborted `up` had just made; one whose directory has gone is nobody's."""
+    owner = link.get("ifalias", "")
+    return not owner or owner == str(layout.state) or not Path(owner).exists()
+
+
+def links_left(layout: Layout) -> list[str]:
+    """The names of the lab's interfaces that exist."""
+    names = [link["ifname"] for link in interfaces()]
+    return [name for name in names if name == layout.bridge or layout.cable_pattern.fullmatch(name)]
+
+
+def raise_inotify_limits() -> dict[str, int]:
+    """Raise the limits that are too low for relays; returns the old values of those that were raised."""
+    old = {}
+    for name, wanted in INOTIFY_LIMITS.items():
+        value = int((INOTIFY / name).read_text())
+        if value < wanted:
+            (INOTIFY / name).write_text(str(wanted))
+            old[name] = value
+    return old
+
+
+def restore_inotify_limits(old: dict[str, int]) -> None:
+    """Put back what `raise_inotify_limits` returned, where nobody else has changed it since."""
+    for name, value in old.items():
+        if int((INOTIFY / name).read_text()) == INOTIFY_LIMITS[name]:
+            (INOTIFY / name).write_text(str(value))
+
+
+def mount_points(mountinfo: str) -> list[tuple[Path, str, str]]:
+    """The (mount point, file system type, super options) of a /proc/PID/mountinfo text (proc(5)), in order."""
+    found = []
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split(" ")[4])
+        found.append((Path(point), kind, options))
+    return found
+
+
+def mounts_below(directory: Path) -> list[Path]:
+    """The mount points in a directory, the innermost and newest first."""
+    points = [point for point, _, _ in mount_points(Path("/proc/self/mountinfo").read_text())]
+    return [point for point in reversed(points) if point.is_relative_to(directory)]
+
+
+def unmount_below(directory: Path) -> None:
+    """Unmount everything in a directory, also what somebody still looks at."""
+    for point in mounts_below(directory):
+        run(["umount", "--lazy", str(point)])
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory with all in it, never what is mounted in it; raises LabError if something is."""
+    unmount_below(directory)
+    if left := mounts_below(directory):
+        raise LabError(f"{left[0]} is still mounted and is not removed; unmount it by hand")
+    if directory.exists():
+        shutil.rmtree(directory)
+
+
+def cgroup_roots() -> list[Path]:
+    """The cgroup hierarchies in which systemd keeps its units: the unified one, and version 1's name=systemd."""
+    mounts = mount_points(Path("/proc/self/mountinfo").read_text())
+    return [
+        point
+        for point, kind, options in mounts
+        if kind == "cgroup2" or (kind == "cgroup" and "name=systemd" in options.split(","))
+    ]
+
+
+def make_cgroups(machine: str) -> list[Path]:
+    """A cgroup of a host's own in each hierarchy: two systemds in one would end each other's services."""
+    groups = [root / machine for root in cgroup_roots()]
+    for group in groups:
+        group.mkdir(exist_ok=True)
+    return groups
+
+
+def remove_cgroups(layout: Layout, number: int | None = None) -> None:
+    """Remove the emptied cgroups of one host, or of all."""
+    pattern = layout.machine(number) if number else f"{layout.bridge}-*"
+    for root in cgroup_roots():
+        for group in root.glob(pattern):
+            for directory, _, _ in os.walk(group, topdown=False):
+                Path(directory).rmdir()
