@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -100,6 +101,14 @@ def _bound_sockets(proc):
                     yield f"{int(fields[1].rpartition(':')[2], 16)}/{protocol}", fields[9]
 
 
+def _descriptors(directory):
+    """Yield what the file descriptors of a process point to; it may close them, or end, while we look."""
+    with suppress(OSError):
+        for descriptor in directory.iterdir():
+            with suppress(OSError):
+                yield str(descriptor.readlink())
+
+
 def _owners(proc, inodes):
     """
     Map each socket inode to a process that has it open.
@@ -113,10 +122,7 @@ def _owners(proc, inodes):
     for pid in sorted((int(path.name) for path in proc.iterdir() if path.name.isdigit()), key=lambda p: (p == 1, p)):
         if not wanted:
             break
-        try:
-            targets = {str(link.readlink()) for link in (proc / str(pid) / "fd").iterdir()}
-        except OSError:
-            continue  # it ended meanwhile
+        targets = set(_descriptors(proc / str(pid) / "fd"))
         for target in targets & wanted.keys():
             found[wanted.pop(target)] = pid
     return found
@@ -350,7 +356,8 @@ def problems(ports, takeover=False, root="/"):
             f"the operating system is {name}; the relay needs Debian 12 (bookworm): install it, then come again."
         )
     found += port_conflicts(listeners(ports, root), ports)
-    foreign = {} if adopted(root) else foreign_configurations(root)
+    # Another system is to be installed anew, and may have no dpkg to ask.
+    foreign = foreign_configurations(root) if right and not adopted(root) else {}
     if foreign and not takeover:
         found += [
             f"{directory} has a configuration that is not the relay's: {', '.join(files)}; the relay would replace it. "

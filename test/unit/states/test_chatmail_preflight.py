@@ -1,0 +1,83 @@
+"""``chatmail_preflight.passed`` gives every reason at once, adopts a host once, and touches nothing in test mode."""
+
+import pytest
+
+from _states import chatmail_preflight
+
+# Each test runs twice, as an apply and with test=True.
+pytestmark = pytest.mark.usefixtures("testmode")
+
+PORTS = {"25/tcp": ["postfix"]}
+
+
+@pytest.fixture(params=[False, True], ids=["apply", "test"])
+def testmode(request):
+    return request.param
+
+
+@pytest.fixture
+def host():
+    return {"problems": [], "foreign": [], "adopted": False, "calls": []}
+
+
+@pytest.fixture
+def configure_loader_modules(testmode, host):
+    def adopt(directories):
+        host["calls"].append(directories)
+        if "/full" in directories:
+            raise OSError("No space left on device")
+        host["adopted"] = True
+        return {directory: f"/var/backups/chatmail/now{directory}" for directory in directories}
+
+    return {
+        chatmail_preflight: {
+            "__opts__": {"test": testmode},
+            "__salt__": {
+                "chatmail_preflight.problems": lambda ports, takeover: (host["problems"], host["foreign"]),
+                "chatmail_preflight.adopted": lambda: host["adopted"],
+                "chatmail_preflight.adopt": adopt,
+            },
+        }
+    }
+
+
+def test_an_unfit_host_is_refused_with_every_reason(host):
+    host["problems"] = ["one.", "two."]
+    ret = chatmail_preflight.passed("preflight", PORTS)
+    assert (ret["result"], ret["changes"], host["calls"]) == (False, {}, [])
+    assert ret["comment"].splitlines()[1:] == ["- one.", "- two."]
+
+
+def test_a_fit_host_is_adopted_once(host, testmode):
+    ret = chatmail_preflight.passed("preflight", PORTS)
+    assert ret["result"] is (None if testmode else True)
+    assert ret["changes"] == {"adopted": {"old": False, "new": True}}
+    assert host["calls"] == ([] if testmode else [[]])
+    host["adopted"] = True
+    ret = chatmail_preflight.passed("preflight", PORTS)
+    assert (ret["result"], ret["changes"]) == (True, {})
+
+
+def test_what_is_kept_aside_is_named(host, testmode):
+    host["foreign"] = ["/etc/postfix"]
+    ret = chatmail_preflight.passed("preflight", PORTS, takeover=True)
+    assert ret["result"] is (None if testmode else True)
+    assert "/etc/postfix" in ret["changes"]
+    assert host["calls"] == ([] if testmode else [["/etc/postfix"]])
+    assert testmode or "/var/backups/chatmail/now/etc/postfix" in ret["comment"]
+
+
+def test_a_copy_that_fails_is_told(host, testmode):
+    host["foreign"] = ["/full"]
+    ret = chatmail_preflight.passed("preflight", PORTS, takeover=True)
+    assert ret["result"] is (None if testmode else False)
+    assert testmode or ("No space left" in ret["comment"] and ret["changes"] == {})
+    assert not host["adopted"]
+
+
+def test_without_its_execution_module_the_state_says_why_it_is_missing():
+    assert chatmail_preflight.__virtual__() is True
+    del chatmail_preflight.__salt__["chatmail_preflight.problems"]
+    available, reason = chatmail_preflight.__virtual__()
+    assert available is False
+    assert "chatmail_preflight" in reason
