@@ -1,0 +1,1 @@
+"""What an operator runs from the checkout beside salt-ssh itself."""

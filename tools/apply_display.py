@@ -1,0 +1,137 @@
+"""What an apply shows: one moving line a host on a terminal, a bounded number of lines elsewhere; then the outcome."""
+
+import textwrap
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tools.apply_progress import Progress, Step
+from tools.apply_result import HostResult, StateResult
+
+SLOW_S = 5.0
+"""A state that took at least this long is named while the apply goes on."""
+LINE_EVERY_S = 30.0
+"""Without a terminal a host's progress is printed at every tenth of its states, and when nothing was for this long."""
+BAR_WIDTH = 20
+
+
+class Display:
+    """Shows the progress of several hosts. Use it as a context manager; call ``refresh`` a few times a second."""
+
+    def __init__(self, console: Console, hosts: Sequence[str]):
+        self._console = console
+        self._width = max(map(len, hosts))
+        self._printed: dict[str, tuple[int, float]] = dict.fromkeys(hosts, (0, 0.0))
+        self._notes: dict[str, str] = dict.fromkeys(hosts, "connecting")
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> "Display":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def note(self, host: str, text: str) -> None:
+        """Say what a host does before its states run, and after."""
+        self._notes[host] = text
+        if not self._live:
+            self._line(host, text)
+
+    def slow(self, host: str, step: Step, seconds: float) -> None:
+        """Name a state that took long."""
+        if seconds >= SLOW_S:
+            self._line(host, f"{step.sls}: {step.identifier} took {seconds:.0f} s")
+
+    def refresh(self, progress: dict[str, Progress], now: float) -> None:
+        """Show where every host is; ``now`` is on the clock of the progress."""
+        if self._live:
+            table = Table.grid(padding=(0, 1))
+            for host, state in progress.items():
+                table.add_row(*self._row(host, state, now))
+            self._live.update(table, refresh=True)
+            return
+        for host, state in progress.items():
+            tenth, when = self._printed[host]
+            due = now - (when or state.started) >= LINE_EVERY_S
+            reached = 10 * state.done // len(state.steps) if state.steps else 0
+            if (reached > tenth or due) and state.current:
+                self._printed[host] = (reached, now)
+                self._line(
+                    host, f"{counter(state)} {state.current.sls}: {state.current.identifier}", now - state.started
+                )
+
+    def _line(self, host: str, text: str, elapsed: float | None = None) -> None:
+        clock = f"{elapsed:4.0f} s  " if elapsed is not None else ""
+        self._console.print(f"  {host:{self._width}}  {clock}{text}", markup=False, highlight=False, soft_wrap=True)
+
+    def _row(self, host: str, state: Progress, now: float) -> list[Text]:
+        share = state.done / len(state.steps) if state.steps else 0.0
+        full = round(share * BAR_WIDTH)
+        bar = Text("━" * full, style="green") + Text("━" * (BAR_WIDTH - full), style="bright_black")
+        if state.current:
+            doing = Text(f"{state.current.sls.removeprefix('chatmail.')}: {state.current.identifier}", "cyan")
+            if now - state.current_since >= SLOW_S:
+                doing.append(f" {now - state.current_since:.0f} s", "yellow")
+        else:
+            doing = Text(self._notes[host], "bright_black")
+        doing.truncate(max(10, self._console.width - self._width - BAR_WIDTH - 24), overflow="ellipsis")
+        return [
+            Text(f"  {host:{self._width}}"),
+            bar,
+            Text(counter(state)),
+            Text(f"{now - state.started:4.0f} s"),
+            doing,
+        ]
+
+
+def counter(state: Progress) -> str:
+    """Return how many of how many states are done, as ``43/128``."""
+    return f"{state.done:>3}/{len(state.steps)}" if state.steps else "       "
+
+
+def summary(result: HostResult, width: int) -> list[Text]:
+    """Return the lines that tell one host's outcome; ``width`` columns are there."""
+    lines = [_headline(result)]
+    for error in result.errors:
+        lines += [Text(f"    {line}", "red") for line in _wrap(error, width - 4)]
+    for state in result.failed:
+        if state.was_run:
+            lines.append(Text(f"    {state.sls}: {state.identifier} ({state.function})", "bold red"))
+            lines += [Text(f"      {line}") for line in _wrap(state.comment, width - 6)]
+    if skipped := sum(not state.was_run for state in result.failed):
+        lines.append(Text(f"    {skipped} more were not run, because they require what failed.", "bright_black"))
+    return lines
+
+
+def _headline(result: HostResult) -> Text:
+    line = Text("  ✓ " if result.succeeded else "  ✗ ", "green" if result.succeeded else "red")
+    line.append(result.host, "bold")
+    if not result.states:
+        return line.append(f"  nothing was applied, {result.seconds:.1f} s")
+    succeeded = len(result.states) - len(result.failed)
+    line.append(f"  {succeeded} succeeded, {len(result.changed)} changed, ")
+    line.append(f"{len(result.failed)} failed", "red" if result.failed else "")
+    line.append(f", {result.seconds:.1f} s")
+    if slow := _slowest(result.states):
+        line.append(f"  (longest: {slow})", "bright_black")
+    return line
+
+
+def _slowest(states: Sequence[StateResult]) -> str:
+    slow = sorted((state for state in states if state.seconds >= 1), key=lambda state: -state.seconds)
+    return ", ".join(f"{state.identifier} {state.seconds:.0f} s" for state in slow[:3])
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Wrap each line of a text, keeping its own line breaks."""
+    return [
+        part
+        for line in text.splitlines()
+        for part in textwrap.wrap(line, max(width, 20), break_long_words=False, replace_whitespace=False) or [""]
+    ]
