@@ -1,6 +1,8 @@
 # Runs first in every apply, also of a single component: nothing is installed or changed when the settings are wrong
 # or the host is not fit. Everything that is wrong is reported at once.
 {% from "chatmail/map.jinja" import schema, settings with context %}
+# Under salt-ssh, where this is a wrapper function and costs nothing: refuses a second apply at the same time.
+{% if "chatmail_apply.lock" in salt %}{{ salt["chatmail_apply.lock"]() }}{% endif %}
 
 settings-valid:
   chatmail_settings.valid:
