@@ -19,7 +19,7 @@ def master_config(layout: Layout, committed: str) -> dict:
     return config | {
         "root_dir": str(layout.salt / "run"),
         "file_roots": {"base": [str(layout.checkout / "etc" / "roots")]},
-        "module_dirs": [str(layout.checkout)],
+        "module_dirs": [str(layout.checkout / "etc" / "ext")],
         "pillar_roots": {"base": [str(layout.salt / "pillar")]},
         "roster_file": str(layout.roster),
         "ssh_log_file": str(layout.salt / "run" / "ssh.log"),
