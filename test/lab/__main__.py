@@ -69,7 +69,7 @@ def become(argv: list[str]) -> None:
 def main() -> int:
     try:
         act(parser().parse_args(), Lab())
-    except LabError as error:
+    except (LabError, OSError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

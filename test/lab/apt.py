@@ -1,5 +1,6 @@
 """The machine's Debian mirrors for the hosts, by way of an apt cache of the lab's own (Debian's apt-cacher-ng)."""
 
+import functools
 import re
 import shutil
 import socket
@@ -18,6 +19,7 @@ SUITE = re.compile(r"bookworm(-updates|-security)?")
 INDEX_FORMAT = "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)"
 
 
+@functools.cache
 def debian_sources() -> list[str]:
     """The sources.list lines (sources.list(5)) of the Debian 12 suites that the machine's apt is set up with.
 
@@ -64,6 +66,7 @@ def settings(layout: Layout) -> list[str]:
     return lines
 
 
+@functools.cache
 def configured(name: str) -> str:
     """The value of a setting in the machine's apt configuration, or nothing."""
     return run(["apt-config", "dump", "--no-empty", "--format", "%v", name]).strip()

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from test.lab import apt, images, nameserver, processes
-from test.lab.commands import run
+from test.lab.commands import finish, run
 from test.lab.errors import LabError
 from test.lab.layout import NAME_SERVER, NAME_SERVER_NUMBER, Layout
 from test.lab.machine import make_cgroups, remove_cgroups, remove_tree, unmount_below
@@ -76,16 +76,10 @@ class Host:
         """
         clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"]
         enter = ["nsenter", f"--target={self.init().pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--wd=/"]
-        source = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
-        text = f"{self.name}: `{shlex.join(argv)}`"
-        try:
-            done = subprocess.run(
-                [*enter, *clean, *argv], **source, capture_output=True, text=True, timeout=timeout, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise LabError(f"{text} did not end within {timeout:.0f} s") from error
+        done = finish([*enter, *clean, *argv], text_in=input, timeout=timeout)
         if check and done.returncode:
-            raise LabError(f"{text} ended with code {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+            output = f"{done.stdout[-3000:]}{done.stderr[-3000:]}"
+            raise LabError(f"{self.name}: `{shlex.join(argv)}` ended with code {done.returncode}:\n{output}")
         return done
 
     def read(self, path: str) -> str:

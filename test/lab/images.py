@@ -9,7 +9,7 @@ from pathlib import Path
 from test.lab import apt, processes
 from test.lab.commands import run, step
 from test.lab.layout import Layout
-from test.lab.machine import mounts_below, remove_tree
+from test.lab.machine import lock, mounts_below, remove_tree
 
 # What any rented Debian 12 host has: systemd, sshd, Python. More would hide what the formula forgets.
 BARE_PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "ca-certificates", "iproute2")
@@ -38,10 +38,14 @@ def digest(image: Image, sources: list[str]) -> str:
 def image_root(layout: Layout, image: Image) -> Path:
     """The directory with the image's files; makes them if the cache has none."""
     sources = apt.debian_sources()
-    root = layout.cache / f"{image.role}-{digest(image, sources)}"
+    root = layout.images / f"{image.role}-{digest(image, sources)}"
     if not root.is_dir():
-        with step(f"making the {image.role} root with mmdebstrap (once; kept in {layout.cache})"):
-            _build(layout, image, sources, root)
+        layout.images.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with lock(layout.images / "lock"):
+            # Another lab may have made it meanwhile.
+            if not root.is_dir():
+                with step(f"making the {image.role} root with mmdebstrap (once; kept in {layout.cache})"):
+                    _build(layout, image, sources, root)
     return root
 
 
@@ -80,7 +84,7 @@ def _finish(root: Path) -> None:
 
 def clean_unfinished(layout: Layout) -> None:
     """Remove what an aborted build has left."""
-    for directory in layout.cache.glob(f"*.unfinished{layout.name}"):
+    for directory in layout.images.glob(f"*.unfinished{layout.name}"):
         remove_tree(directory)
 
 

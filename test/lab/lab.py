@@ -54,7 +54,7 @@ class Lab:
         """
         names = [check_host_name(name) for name in names]
         machine.require_root_on_debian_12()
-        with machine.lock(self.layout):
+        with machine.lock(self.layout.lock):
             machine.install_packages()
             self._prepare(raise_inotify)
             for name in (NAME_SERVER, *names):
@@ -74,7 +74,7 @@ class Lab:
     def add(self, name: str) -> Host:
         """Add one bare host to a lab that is up. Raises LabError if there is one of that name."""
         check_host_name(name)
-        with machine.lock(self.layout):
+        with machine.lock(self.layout.lock):
             self._require_up()
             if name in self._all_hosts():
                 raise LabError(f"the lab has a host {name} already; remove it first, or choose another name")
@@ -86,7 +86,7 @@ class Lab:
 
     def remove(self, name: str) -> None:
         """End a relay host and remove all that belongs to it. Raises LabError if there is none of that name."""
-        with machine.lock(self.layout):
+        with machine.lock(self.layout.lock):
             host = self.host(check_host_name(name))
             hosts.destroy(host)
             numbers = self._read_record()["hosts"]
@@ -102,7 +102,7 @@ class Lab:
         Raises LabError if something of it can not be removed.
         """
         machine.require_root_on_debian_12()
-        with machine.lock(self.layout):
+        with machine.lock(self.layout.lock):
             processes_left = processes.end(processes.find(self.layout))
             machine.take_down_links(self.layout)
             machine.remove_cgroups(self.layout)
@@ -150,9 +150,12 @@ class Lab:
         (layout.run / "ssh").mkdir(parents=True, exist_ok=True)
         (layout.run / "ssh").chmod(0o700)
         layout.state.mkdir(parents=True, exist_ok=True)
+        layout.state.chmod(0o700)
         layout.resolv_conf.write_text(hosts.resolv_conf(layout))
         if raise_inotify:
-            self._write_record(inotify=machine.raise_inotify_limits() | self._read_record()["inotify"])
+            low = machine.low_inotify_limits()
+            self._write_record(inotify=low | self._read_record()["inotify"])
+            machine.raise_inotify_limits(low)
         machine.set_up_bridge(layout)
         apt.start_cache(layout)
         hosts.make_ssh_key(layout.ssh_key, "chatmail-lab")

@@ -53,6 +53,11 @@ class Layout:
         return Path("/run") / self.bridge
 
     @property
+    def images(self) -> Path:
+        """The root file systems; closed to the machine's other users, who could run set-user-ID programs in them."""
+        return self.cache / "roots"
+
+    @property
     def lock(self) -> Path:
         return self.cache / f"lock{self.name}"
 

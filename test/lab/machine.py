@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,10 +73,10 @@ def _daemons_held() -> Iterator[None]:
 
 
 @contextmanager
-def lock(layout: Layout, *, patience: float = 900) -> Iterator[None]:
-    """Hold the lab's lock; waits `patience` seconds for another command to end, then raises LabError."""
-    layout.cache.mkdir(parents=True, exist_ok=True)
-    with layout.lock.open("a") as file:
+def lock(path: Path, *, patience: float = 900) -> Iterator[None]:
+    """Hold a lock file; waits `patience` seconds for another command that does, then raises LabError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
         deadline = time.monotonic() + patience
         waiting = False
         while True:
@@ -86,8 +86,7 @@ def lock(layout: Layout, *, patience: float = 900) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise LabError(
-                        f"another lab command has held {layout.lock} for {patience:.0f} s; "
-                        f"`fuser -v {layout.lock}` shows which"
+                        f"another lab command has held {path} for {patience:.0f} s; `fuser -v {path}` shows which"
                     ) from None
                 if not waiting:
                     say("waiting for another lab command to end")
@@ -124,6 +123,10 @@ def set_up_bridge(layout: Layout) -> None:
         no_detection = ["nodad"] if address.version == 6 else []
         run(["ip", "address", "replace", f"{address}/{network.prefixlen}", "dev", layout.bridge, *no_detection])
     run(["ip", "link", "set", layout.bridge, "up"])
+    for link in interfaces():
+        # The cables of hosts that run on while somebody has removed the bridge.
+        if layout.cable_pattern.fullmatch(link["ifname"]) and link.get("master") != layout.bridge:
+            run(["ip", "link", "set", link["ifname"], "master", layout.bridge])
 
 
 def take_down_links(layout: Layout) -> None:
@@ -147,19 +150,20 @@ def links_left(layout: Layout) -> list[str]:
     return [name for name in names if name == layout.bridge or layout.cable_pattern.fullmatch(name)]
 
 
-def raise_inotify_limits() -> dict[str, int]:
-    """Raise the limits that are too low for relays; returns the old values of those that were raised."""
-    old = {}
-    for name, wanted in INOTIFY_LIMITS.items():
-        value = int((INOTIFY / name).read_text())
-        if value < wanted:
-            (INOTIFY / name).write_text(str(wanted))
-            old[name] = value
-    return old
+def low_inotify_limits() -> dict[str, int]:
+    """The machine's limits that are too low for relays, with their values."""
+    values = {name: int((INOTIFY / name).read_text()) for name in INOTIFY_LIMITS}
+    return {name: value for name, value in values.items() if value < INOTIFY_LIMITS[name]}
 
 
-def restore_inotify_limits(old: dict[str, int]) -> None:
-    """Put back what `raise_inotify_limits` returned, where nobody else has changed it since."""
+def raise_inotify_limits(names: Iterable[str]) -> None:
+    """Raise these limits to what relays want."""
+    for name in names:
+        (INOTIFY / name).write_text(str(INOTIFY_LIMITS[name]))
+
+
+def restore_inotify_limits(old: Mapping[str, int]) -> None:
+    """Put back what `low_inotify_limits` returned, where nobody else has changed it since."""
     for name, value in old.items():
         if int((INOTIFY / name).read_text()) == INOTIFY_LIMITS[name]:
             (INOTIFY / name).write_text(str(value))

@@ -2,13 +2,13 @@
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
+from test.lab.commands import finish
 from test.lab.errors import LabError
 from test.lab.layout import Layout
 
@@ -93,18 +93,7 @@ def salt_ssh(layout: Layout, host: str, args: tuple[str, ...], *, timeout: float
     of an unknown host and of another run at the same time, with exit code 0.
     """
     argv = salt_ssh_argv(layout, host, args)
-    try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            cwd=layout.checkout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise LabError(f"{' '.join(argv)} did not end within {timeout:.0f} s") from error
+    done = finish(argv, timeout=timeout, cwd=layout.checkout)
     return parse_result(host, args, done.returncode, done.stdout, done.stderr)
 
 
