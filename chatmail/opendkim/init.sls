@@ -10,7 +10,7 @@ include:
 # The socket lives in Postfix's chroot, and Postfix must be a member of the group that may use it.
 opendkim-packages:
   chatmail_package.installed:
-    - pkgs: [opendkim, postfix, dns-root-data]
+    - pkgs: [opendkim, postfix]
 
 opendkim-postfix-member:
   group.present:
@@ -68,11 +68,11 @@ opendkim-{{ table }}:
 {% endfor %}
 {% endif %}
 
-{% for script in ["screen.lua", "final.lua"] %}
-opendkim-{{ script }}:
+{% for file in ["screen.lua", "final.lua", "resolver.conf"] %}
+opendkim-{{ file }}:
   file.managed:
-    - name: /etc/opendkim/{{ script }}
-    - source: salt://chatmail/opendkim/files/etc/opendkim/{{ script }}
+    - name: /etc/opendkim/{{ file }}
+    - source: salt://chatmail/opendkim/files/etc/opendkim/{{ file }}
     - user: root
     - group: opendkim
     - mode: '0640'

@@ -16,8 +16,8 @@ if odkim.get_mtasymbol(ctx, "{daemon_name}") == "ORIGINATING" then
 end
 
 -- A domain literal (RFC 5321 section 4.1.3) has no name to publish a key under, so its mail cannot be signed.
-local from_domain = odkim.get_fromdomain(ctx)
-if from_domain ~= nil and string.sub(from_domain, 1, 1) == "[" then
+local from_domain = string.lower(odkim.get_fromdomain(ctx) or "")
+if string.sub(from_domain, 1, 1) == "[" then
     return nil
 end
 
@@ -30,8 +30,8 @@ end
 local unanswered = false
 for n = 0, count - 1 do
     local signature = odkim.get_sighandle(ctx, n)
-    local signing_domain = odkim.sig_getdomain(signature)
-    if from_domain ~= nil and signing_domain ~= nil and string.lower(signing_domain) == string.lower(from_domain) then
+    -- tostring: where opendkim only checks this script the domain is no string, and an error would crash it.
+    if string.lower(tostring(odkim.sig_getdomain(signature))) == from_domain then
         local result = odkim.sig_result(signature)
         if result == SIGNATURE_OK and odkim.sig_bhresult(signature) == BODY_HASH_MATCH then
             return nil

@@ -14,8 +14,8 @@ end
 
 for n = 0, count - 1 do
     local signature = odkim.get_sighandle(ctx, n)
-    local signing_domain = signature and odkim.sig_getdomain(signature)
-    if signing_domain == nil or string.lower(signing_domain) ~= string.lower(from_domain) then
+    -- tostring: where opendkim only checks this script the domain is no string, and an error would crash it.
+    if string.lower(tostring(odkim.sig_getdomain(signature))) ~= string.lower(from_domain) then
         odkim.sig_ignore(signature)
     end
 end
