@@ -1,6 +1,7 @@
 """Settings files, and our services as processes of their own."""
 
 import contextlib
+import logging
 import os
 import socket
 import subprocess
@@ -14,6 +15,12 @@ SOURCE = Path(__file__).parents[3] / "chatmaild/src"
 
 # The machine that runs the tests must not decide their outcome.
 NO_LIMITS = {"max_load_1m": 99999, "min_available_memory": 0, "min_free_disk_space": 0}
+
+
+@pytest.fixture(autouse=True)
+def _services_log_level(caplog):
+    """What the services log by default; asyncio's debug lines are not ours."""
+    caplog.set_level(logging.INFO)
 
 
 @pytest.fixture
@@ -90,3 +97,20 @@ def start_daemon(tmp_path):
             return daemon
 
         yield start
+
+
+@pytest.fixture
+def run_service():
+    """Run a service that ends by itself; what it printed is collected."""
+
+    def run(module: str, *arguments) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            env=os.environ | {"PYTHONPATH": str(SOURCE)},
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+
+    return run
