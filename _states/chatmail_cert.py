@@ -2,7 +2,6 @@
 
 from salt.exceptions import CommandExecutionError
 
-
 # A self-signed certificate lasts for 100 years; a year ahead of its end is early enough.
 RENEW_DAYS = 365
 
