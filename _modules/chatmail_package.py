@@ -21,7 +21,8 @@ POLICY_TEXT = """\
 echo "$1: not started by the installation" >&2
 exit 101
 """
-APT_LISTS_VALID_S = 24 * 3600
+# In __context__, which lasts for one run: apt's lists are fresh.
+REFRESHED = "chatmail_package.refreshed"
 
 
 def __virtual__():
@@ -72,8 +73,12 @@ def install(pkgs):
     """
     with _no_service_starts():
         changes = __salt__["pkg.install"](
-            pkgs=list(pkgs), refresh=True, cache_valid_time=APT_LISTS_VALID_S, install_recommends=False
+            # Once a run, whatever the lists' age: a fresh image has an empty directory with a recent date.
+            pkgs=list(pkgs),
+            refresh=REFRESHED not in __context__,
+            install_recommends=False,
         )
+    __context__[REFRESHED] = True
     still_missing = missing(pkgs)
     if still_missing:
         raise CommandExecutionError(f"apt did not install {', '.join(still_missing)}")
