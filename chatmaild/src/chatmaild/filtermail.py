@@ -1,0 +1,294 @@
+"""The filter between Postfix's listeners and its queue: only end-to-end encrypted mail passes.
+
+Two roles, a process each: `outgoing` takes what the relay's own users submit, `incoming` what other servers send. Each
+takes a message over SMTP, decides, and hands it back to Postfix on another port. A message is answered with success
+only after Postfix has taken it.
+"""
+
+import argparse
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from . import mime, openpgp, smtp_client, systemd
+from .address import parse_from, same
+from .config import Config, ConfigError, read_config
+from .mailbox import without_detail
+from .rate_limit import RateLimiter
+from .smtp_server import Envelope, InvalidData, Server, one_line, unstuff
+
+ENCRYPTION_NEEDED = "523 Encryption Needed: Invalid Unencrypted Mail"
+SECUREJOIN_REQUESTS = (b"vc-request", b"vg-request")
+SECUREJOIN_TEXT_MAX = 1000  # octets
+IN_PLACE_MAX = 256 * 1024  # octets of a message that is examined without a thread, within about a millisecond
+
+# Characters that make Postfix read a local part as another address: quoting, and its percent and bang hacks.
+_REWRITTEN = frozenset('"\\%!')
+
+logger = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """A rule refuses the message; the text is the SMTP reply."""
+
+
+Rules = Callable[[Config, Envelope, mime.Entity], Envelope]
+
+
+def examine(rules: Rules, config: Config, envelope: Envelope, data: bytes | bytearray) -> Envelope:
+    """Apply all rules to one message.
+
+    :param data: the message, dot-stuffed.
+    :returns: the envelope with which the message goes on; without recipients it is to be dropped.
+    :raises Refused: it does not go on.
+    """
+    try:
+        message = unstuff(data)
+    except InvalidData:
+        raise Refused("500 Invalid DATA") from None
+    if len(message) > config.max_message_size:
+        raise Refused("552 Message exceeds maximum size")
+    try:
+        entity = mime.parse(message)
+    except mime.MalformedMessage as error:
+        raise Refused(f"500 Failed to parse message: {error}") from error
+    return rules(config, envelope, entity)
+
+
+def outgoing_rules(config: Config, envelope: Envelope, message: mime.Entity) -> Envelope:
+    """What a user may send: encrypted mail, under the own address; see `examine`."""
+    recipients = [to for to in envelope.recipients if not is_disabled(config, to)]
+    author = from_address(message)
+    if not same(author, envelope.sender):
+        raise Refused(f"500 Invalid FROM <{author}> for <{envelope.sender}>")
+    encrypted = openpgp.is_encrypted_message(message, outgoing=True)
+    logger.info("Outgoing: Filtering %s mail.", "encrypted" if encrypted else "unencrypted")
+    if not (
+        encrypted
+        or is_securejoin_request(message)
+        or any(same(envelope.sender, item) for item in config.passthrough_senders)
+        or is_autocrypt_setup(message, envelope.sender, recipients)
+        or all(passes_recipient(config, to) for to in recipients)
+    ):
+        logger.info("Rejected unencrypted mail")
+        raise Refused(ENCRYPTION_NEEDED)
+    if is_disabled(config, envelope.sender):
+        recipients = []
+    return Envelope(envelope.sender, recipients)
+
+
+def incoming_rules(config: Config, envelope: Envelope, message: mime.Entity) -> Envelope:
+    """What others may send: encrypted mail, and bounces; see `examine`. OpenDKIM checks where it is from."""
+    author = from_address(message)
+    recipients = [to for to in envelope.recipients if not is_disabled(config, to)]
+    encrypted = openpgp.is_encrypted_message(message, outgoing=False)
+    logger.info("Incoming: Filtering %s mail.", "encrypted" if encrypted else "unencrypted")
+    if not (encrypted or is_securejoin_request(message)):
+        if is_bounce(message, author):
+            logger.info("Incoming: Filtering mailer-daemon message from %s", one_line(author))
+        elif any(enforces_e2ee(config, to) for to in recipients):
+            logger.info("Rejected unencrypted mail")
+            raise Refused(ENCRYPTION_NEEDED)
+    # Forwarders rewrite the sender, forgers choose it: no bounce may go to an address that is not the author's.
+    sender = envelope.sender if same(author, envelope.sender) else ""
+    return Envelope(sender, recipients)
+
+
+def from_address(message: mime.Entity) -> str:
+    """The author. RFC 5322 section 3.6 has exactly one From field; clients show one of several, DKIM checks another.
+
+    :raises Refused: there is not exactly one field with exactly one address.
+    """
+    values = message.values(b"from")
+    if len(values) != 1:
+        raise Refused(f"500 Invalid FROM header: {len(values)} fields, allowed is one")
+    author = parse_from(values[0])
+    if author is None:
+        raise Refused("500 Invalid FROM header: allowed is one address")
+    return author
+
+
+def is_securejoin_request(message: mime.Entity) -> bool:
+    """Whether this is the one cleartext message by which a contact without known key is asked for it."""
+    try:
+        if message.value(b"secure-join") not in SECUREJOIN_REQUESTS:
+            return False
+        if not message.content_type().startswith("multipart/"):
+            return False
+        (part,) = message.parts(1, padding=False)
+        if part.content_type() != "text/plain" or part.end - part.start > SECUREJOIN_TEXT_MAX:
+            return False
+        text = part.body().strip().lower()
+    except ValueError:  # malformed, or no part
+        return False
+    return text in [b"secure-join: " + request for request in SECUREJOIN_REQUESTS]
+
+
+def is_autocrypt_setup(message: mime.Entity, sender: str, recipients: list[str]) -> bool:
+    """Whether a user sends the own key to the own other devices (Autocrypt 1.1 section 4.4)."""
+    return (
+        len(recipients) == 1
+        and same(recipients[0], sender)
+        and message.values(b"subject") == [b"Autocrypt Setup Message"]
+        and _has_type(message, "multipart/mixed")
+    )
+
+
+def is_bounce(message: mime.Entity, author: str) -> bool:
+    """Whether a mail server reports on a delivery (RFC 3464)."""
+    return (
+        any(message.values(b"auto-submitted"))
+        and author.lower().startswith("mailer-daemon@")
+        and _has_type(message, "multipart/report")
+    )
+
+
+def _has_type(message: mime.Entity, content_type: str) -> bool:
+    try:
+        return message.content_type() == content_type
+    except mime.MalformedMessage:
+        return False
+
+
+def passes_recipient(config: Config, recipient: str) -> bool:
+    """Whether an item of passthrough_recipients, an address or ``@domain``, lets cleartext to `recipient` pass."""
+    address = recipient.lower()
+    return any(
+        address == item or (item.startswith("@") and address.endswith(item))
+        for item in map(str.lower, config.passthrough_recipients)
+    )
+
+
+def is_disabled(config: Config, address: str) -> bool:
+    """Whether the operator has shut `address` off."""
+    try:
+        return config.mailbox(delivery_address(address)).is_disabled()
+    except ValueError:
+        return False
+
+
+def enforces_e2ee(config: Config, recipient: str) -> bool:
+    """Whether `recipient` refuses cleartext; so does what may be another spelling of such an address."""
+    try:
+        return config.mailbox(delivery_address(recipient)).enforces_e2ee()
+    except ValueError:
+        return True
+
+
+def delivery_address(recipient: str) -> str:
+    """The address that Postfix and Dovecot deliver to.
+
+    :raises ValueError: Postfix might rewrite it in ways that are not known here.
+    """
+    if not _REWRITTEN.isdisjoint(recipient):
+        raise ValueError("quoting and routing characters are not resolved")
+    return without_detail(recipient).rstrip(".")
+
+
+class Filter:
+    """What both roles share: examine, then hand on."""
+
+    def __init__(self, config: Config, rules: Rules, destination: smtp_client.Destination) -> None:
+        self._config = config
+        self._rules = rules
+        self._destination = destination
+        # One thread: large messages are examined one after the other, each with copies of its own.
+        self._examiner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="examine")
+
+    def refuse_sender(self, sender: str) -> str | None:
+        """Accept every sender."""
+        return None
+
+    async def deliver(self, envelope: Envelope, data: bytearray) -> str:
+        """See `smtp_server.Role`."""
+        try:
+            onward = await self._examine(envelope, data)
+            if onward.recipients:
+                await smtp_client.send(self._destination, onward, data)
+        except (Refused, smtp_client.DeliveryFailed) as refusal:
+            return str(refusal)
+        except OSError as error:
+            logger.error("Cannot look for the flags of a mailbox: %s", error.strerror)
+            return "451 Local error"
+        return "250 OK"
+
+    async def _examine(self, envelope: Envelope, data: bytearray) -> Envelope:
+        task = (examine, self._rules, self._config, envelope, data)
+        if len(data) <= IN_PLACE_MAX:
+            return examine(*task[1:])
+        return await asyncio.get_running_loop().run_in_executor(self._examiner, *task)
+
+
+class OutgoingFilter(Filter):
+    """The role for submission: senders are limited in rate."""
+
+    def __init__(self, config: Config, destination: smtp_client.Destination) -> None:
+        super().__init__(config, outgoing_rules, destination)
+        self._limiter = RateLimiter(config.max_user_send_per_minute, config.max_user_send_burst_size)
+
+    def refuse_sender(self, sender: str) -> str | None:
+        """Refuse what is no address with a domain, and who sends too fast."""
+        if sender.count("@") != 1:
+            return f"500 Invalid from address <{sender}>"
+        if not self._limiter.allow(sender.lower()):
+            return f"450 4.7.1: Too much mail from <{sender}>; try again later"
+        return None
+
+
+async def run(config: Config, role: str) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    :param role: `outgoing` or `incoming`.
+    :raises OSError: the port cannot be used, or postfix_host has no address.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    greeting = smtp_client.address_literal(config.filtermail_host)
+    postfix_address = socket.getaddrinfo(config.postfix_host, None, type=socket.SOCK_STREAM)[0][4][0]
+    if role == "outgoing":
+        port, onward_port = config.filtermail_smtp_port, config.postfix_reinject_port
+        destination = smtp_client.Destination(postfix_address, onward_port, greeting)
+        service = OutgoingFilter(config, destination)
+    else:
+        port, onward_port = config.filtermail_smtp_port_incoming, config.postfix_reinject_port_incoming
+        destination = smtp_client.Destination(postfix_address, onward_port, greeting)
+        service = Filter(config, incoming_rules, destination)
+    listener = socket.create_server((config.filtermail_host, port), family=_family(config.filtermail_host))
+    logger.info("entering serving loop")
+    systemd.notify("READY=1")
+    await Server(service, config.max_message_size).serve(listener, stop)
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def main() -> None:
+    """Run the service; exit status 1 and a message say that settings or ports cannot be used."""
+    parser = argparse.ArgumentParser(
+        prog="filtermail", description="Let only end-to-end encrypted mail pass between Postfix and its queue."
+    )
+    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/chatmail.ini")
+    parser.add_argument(
+        "role",
+        choices=["outgoing", "incoming"],
+        help="outgoing: mail that users submit; incoming: mail from other servers",
+    )
+    arguments = parser.parse_args()
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    try:
+        asyncio.run(run(read_config(arguments.config), arguments.role))
+    except ConfigError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"filtermail {arguments.role}: cannot serve with the settings in {arguments.config}: {error}")
+
+
+if __name__ == "__main__":
+    main()

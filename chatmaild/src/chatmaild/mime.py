@@ -1,0 +1,153 @@
+"""As much of MIME as the filter needs (RFC 5322, RFC 2045, RFC 2046), on bytes, in linear time.
+
+The parser of the standard library is used for parameters of fields only: on a whole hostile message its cost grows
+with nesting depth times length. Here nothing nests, and what different readers would understand differently is an
+error.
+"""
+
+import binascii
+import re
+from dataclasses import dataclass
+from email.message import Message
+
+HEADERS_MAX = 256 * 1024  # octets of one header section
+STRUCTURE_FIELD_MAX = 2000  # octets; the standard library's parameter parser is quadratic
+
+_FIELD_BREAK = re.compile(rb"\r\n(?![ \t])")
+_FIELD = re.compile(rb"([!-9;-~]+):([^\0]*)", re.DOTALL)
+_PADDING = re.compile(rb"[ \t]*(?:\r\n|\Z)")
+
+Octets = bytes | bytearray
+
+
+class MalformedMessage(ValueError):
+    """The message is not what RFC 5322 and RFC 2045 describe; the text says where, and quotes nothing from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A message or a body part: its header fields, and where its body is in the message."""
+
+    fields: list[tuple[bytes, bytes]]  # lower-case name, unfolded body without surrounding white space
+    message: Octets
+    start: int
+    end: int
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The bodies of all fields called `name` (lower case)."""
+        return [value for field, value in self.fields if field == name]
+
+    def value(self, name: bytes) -> bytes:
+        """The body of the field called `name` (lower case), empty if there is none.
+
+        :raises MalformedMessage: there are several.
+        """
+        values = self.values(name)
+        if len(values) > 1:
+            raise MalformedMessage(f"{len(values)} {name.decode()} fields, allowed is one")
+        return values[0] if values else b""
+
+    def content_type(self) -> str:
+        """Type and subtype in lower case; `text/plain` where nothing is said (RFC 2045 section 5.2)."""
+        return self._content_type_field().get_content_type()
+
+    def _content_type_field(self) -> Message:
+        value = self.value(b"content-type")
+        if len(value) > STRUCTURE_FIELD_MAX:
+            raise MalformedMessage(f"content-type of {len(value)} octets, allowed are {STRUCTURE_FIELD_MAX}")
+        field = Message()
+        if value:
+            field["Content-Type"] = value.decode("latin-1")
+        return field
+
+    def body(self) -> bytes:
+        """The body with its transfer encoding undone (RFC 2045 section 6).
+
+        :raises MalformedMessage: the encoding is unknown or the body does not follow it.
+        """
+        body = bytes(memoryview(self.message)[self.start : self.end])
+        match self.value(b"content-transfer-encoding").lower():
+            case b"" | b"7bit" | b"8bit" | b"binary":
+                return body
+            case b"quoted-printable":
+                return binascii.a2b_qp(body)
+            case b"base64":
+                try:
+                    return binascii.a2b_base64(body)
+                except binascii.Error as error:
+                    raise MalformedMessage(f"base64 body: {error}") from error
+        raise MalformedMessage("unknown content-transfer-encoding")
+
+    def parts(self, most: int, *, padding: bool) -> list["Entity"]:
+        """Split a multipart body (RFC 2046 section 5.1).
+
+        :param most: how many parts are allowed; looking stops there.
+        :param padding: whether text is allowed in the preamble and the epilogue, which readers do not show.
+        :raises MalformedMessage: boundary or closing delimiter are missing, there are more parts, or a line looks like
+            a delimiter to some readers but not to others.
+        """
+        boundary = self._content_type_field().get_boundary()
+        if not boundary or not boundary.isascii():
+            raise MalformedMessage("multipart without boundary")
+        delimiter = b"--" + boundary.encode("ascii")
+        # The line break before a delimiter belongs to it; the one before the first may be that of the header section.
+        at = self.start - 2 if self.message.startswith(delimiter, self.start) else self._find(delimiter, self.start)
+        if not padding and at > self.start and not self._is_blank(self.start, at):
+            raise MalformedMessage("text before the first part")
+        entities: list[Entity] = []
+        while True:
+            after = at + 2 + len(delimiter)
+            closing = self.message.startswith(b"--", after)
+            line_end = _PADDING.match(self.message, after + 2 * closing, self.end)
+            if line_end is None:
+                raise MalformedMessage("a line that begins with the boundary goes on")
+            if closing:
+                break
+            if len(entities) == most:
+                raise MalformedMessage(f"more than {most} parts")
+            # An empty header section leaves no room for its own line break before the next delimiter.
+            at = self._find(delimiter, line_end.end() - 2)
+            entities.append(parse(self.message, line_end.end(), max(at, line_end.end())))
+        if self.message.find(b"\r\n" + delimiter, after, self.end) >= 0:
+            raise MalformedMessage("a boundary after the last part")
+        if not padding and not self._is_blank(line_end.end(), self.end):
+            raise MalformedMessage("text after the last part")
+        return entities
+
+    def _find(self, delimiter: bytes, start: int) -> int:
+        at = self.message.find(b"\r\n" + delimiter, max(start, self.start), self.end)
+        if at < 0:
+            raise MalformedMessage("multipart without closing delimiter")
+        return at
+
+    def _is_blank(self, start: int, end: int) -> bool:
+        return not bytes(memoryview(self.message)[start:end]).strip()
+
+
+def parse(message: Octets, start: int = 0, end: int | None = None) -> Entity:
+    """Parse the header section of a message or of a body part.
+
+    :param message: octets whose lines all end in CRLF.
+    :param start: offset of the first field.
+    :param end: offset after the body; the end of the message if None.
+    :raises MalformedMessage: the header section is too long, holds NUL or a line that is no field.
+    """
+    end = len(message) if end is None else end
+    if message.startswith(b"\r\n", start, end):
+        return Entity([], message, start + 2, end)
+    blank = message.find(b"\r\n\r\n", start, min(end, start + HEADERS_MAX + 4))
+    if blank < 0:
+        if end - start > HEADERS_MAX:
+            raise MalformedMessage(f"header section of more than {HEADERS_MAX} octets")
+        section, body = bytes(message[start:end]).removesuffix(b"\r\n"), end
+    else:
+        section, body = bytes(message[start:blank]), blank + 4
+    if not section:
+        return Entity([], message, body, end)
+    fields = []
+    for number, field in enumerate(_FIELD_BREAK.split(section), 1):
+        match = _FIELD.fullmatch(field)
+        if match is None:
+            raise MalformedMessage(f"header field {number} has no name and colon, or holds NUL")
+        fields.append((match[1].lower(), match[2].replace(b"\r\n", b"").strip()))
+    return Entity(fields, message, body, end)

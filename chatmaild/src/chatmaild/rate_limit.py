@@ -1,0 +1,52 @@
+"""How fast one sender may send: the generic cell rate algorithm (ITU-T I.371), one timestamp a sender."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+
+class RateLimiter:
+    """Allows each sender a burst at once, then a steady rate.
+
+    A sender is forgotten when nothing of it counts any more, so that memory is bounded by the senders of the last
+    `burst` intervals. All operations are amortised O(1).
+    """
+
+    def __init__(self, per_minute: int, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Set the limits.
+
+        :param per_minute: messages a minute in the long run.
+        :param burst: messages at once after a pause.
+        :param clock: gives seconds and never goes back.
+        """
+        self._interval = 60 / per_minute
+        self._tolerance = (burst - 1) * self._interval
+        self._clock = clock
+        # Theoretical arrival time of the sender's next message, in order of last use. A plain dict would walk over
+        # the gaps that `_forget` leaves at its front.
+        self._arrivals: OrderedDict[str, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._arrivals)
+
+    def allow(self, sender: str) -> bool:
+        """Count one message of `sender` and say whether it conforms; one that does not changes nothing."""
+        now = self._clock()
+        self._forget(now)
+        arrival = self._arrivals.get(sender, now)
+        if now < arrival - self._tolerance:
+            return False
+        self._arrivals[sender] = max(arrival, now) + self._interval
+        self._arrivals.move_to_end(sender)
+        return True
+
+    def _forget(self, now: float) -> None:
+        """Drop those at the front whose time has come.
+
+        One behind the front may wait for it, but never longer than a full burst takes to pass.
+        """
+        while self._arrivals:
+            sender = next(iter(self._arrivals))
+            if self._arrivals[sender] > now:
+                return
+            del self._arrivals[sender]
