@@ -13,7 +13,7 @@ relay: venv      ## everything on a fresh machine: two relays deployed, two Delt
 	$(PY) -m test.relay
 
 apply: venv      ## deploy or update a relay of etc/roster, with progress: make apply TARGET=relay
-	$(VENV)/bin/salt-run chatmail_apply.run $(TARGET)
+	$(PY) -m tools.apply $(TARGET)
 
 test: lint unit integration   ## all tests
 

@@ -1,0 +1,75 @@
+"""Deploying the lab's relays as an operator does, and publishing their records in the lab's name server."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+
+from test.lab import Lab
+from test.relay.errors import RelayError
+from tools.apply import ApplyError, Busy, apply
+from tools.apply_display import summary
+from tools.apply_result import HostResult
+
+BUSY_TIMEOUT_S = 900.0
+MENDED = "Mend what is named above, then `make relay` again: it goes on where this ended."
+
+
+def deploy(config_dir: Path, hosts: Sequence[str], console: Console) -> list[HostResult]:
+    """
+    Apply the formula to hosts, all at once, and print the outcome.
+
+    Where an apply of an earlier run that was interrupted still goes on, this waits for its end.
+
+    Raises ``RelayError`` where a state fails.
+    """
+    try:
+        results = _apply_when_free(config_dir, hosts, console)
+    except ApplyError as error:
+        raise RelayError(str(error), MENDED) from error
+    for result in results:
+        for line in summary(result, console.width):
+            console.print(line, soft_wrap=True)
+    if failed := [result.host for result in results if not result.succeeded]:
+        raise RelayError(f"The apply failed on {', '.join(failed)}.", MENDED)
+    return results
+
+
+def _apply_when_free(config_dir: Path, hosts: Sequence[str], console: Console) -> list[HostResult]:
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    said = False
+    while True:
+        try:
+            return apply(config_dir, hosts, ["chatmail"], console)
+        except Busy as error:
+            if time.monotonic() > deadline:
+                raise
+            if not said:
+                console.print(f"       {error} Waiting for it.", markup=False)
+            said = True
+            time.sleep(2)
+
+
+def publish_records(lab: Lab, hosts: Sequence[str]) -> list[str]:
+    """
+    Publish what other relays look up: the DKIM key and the MX record; the lab has the addresses already.
+
+    Returns the records' names. Raises ``RelayError`` where a host does not tell its record.
+    """
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        records = list(pool.map(lambda host: lab.salt_ssh(host, "chatmail_dkim.record"), hosts))
+    names = []
+    for host, record in zip(hosts, records, strict=True):
+        if not isinstance(record, dict) or not {"name", "type", "value"} <= record.keys():
+            raise RelayError(f"{host}: chatmail_dkim.record returned {record!r}", MENDED)
+        lab.publish(record["name"], record["type"], [quoted_strings(record["value"])])
+        lab.publish(f"{host}.", "MX", [f"10 {host}."])
+        names += [record["name"], f"{host}. MX"]
+    return names
+
+
+def quoted_strings(text: str) -> str:
+    """Cut the text of a TXT record into quoted strings of at most 255 characters (RFC 1035 section 3.3.14)."""
+    return " ".join(f'"{text[start : start + 255]}"' for start in range(0, len(text), 255))
