@@ -10,7 +10,7 @@ def __virtual__():
     return "chatmail_cert"
 
 
-def self_signed(name, key, names):
+def self_signed(name, key, alt_names):
     """
     A self-signed certificate and its key are in place, match, name the relay and do not end within a year.
 
@@ -20,29 +20,29 @@ def self_signed(name, key, names):
           chatmail_cert.self_signed:
             - name: /etc/ssl/certs/mailserver.pem
             - key: /etc/ssl/private/mailserver.key
-            - names: [_chat.example.org]
+            - alt_names: [_chat.example.org]
 
     name
         Path of the certificate (PEM, mode 0644).
     key
         Path of the private key (PEM, mode 0600).
-    names
+    alt_names
         DNS names or IPv4 addresses that the certificate must carry, the first one as its subject.
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is right for {', '.join(names)}"}
-    problems = __salt__["chatmail_cert.problems"](name, key, names, RENEW_DAYS)
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is right for {', '.join(alt_names)}"}
+    problems = __salt__["chatmail_cert.problems"](name, key, alt_names, RENEW_DAYS)
     if not problems:
         return ret
-    ret["changes"] = {name: {"old": "; ".join(problems), "new": f"self-signed for {', '.join(names)}"}}
+    ret["changes"] = {name: {"old": "; ".join(problems), "new": f"self-signed for {', '.join(alt_names)}"}}
     if __opts__["test"]:
         ret.update(result=None, comment=f"{name} would be made: {'; '.join(problems)}")
         return ret
     try:
-        __salt__["chatmail_cert.make_self_signed"](name, key, names)
+        __salt__["chatmail_cert.make_self_signed"](name, key, alt_names)
     except CommandExecutionError as error:
         ret.update(result=False, changes={}, comment=str(error))
         return ret
-    problems = __salt__["chatmail_cert.problems"](name, key, names, RENEW_DAYS)
+    problems = __salt__["chatmail_cert.problems"](name, key, alt_names, RENEW_DAYS)
     if problems:
         ret.update(result=False, comment=f"made, but not right: {'; '.join(problems)}")
         return ret
@@ -50,7 +50,7 @@ def self_signed(name, key, names):
     return ret
 
 
-def usable(name, key, names):
+def usable(name, key, alt_names):
     """
     A certificate and a key that the operator put on the host match, cover the names, and are valid now.
 
@@ -60,17 +60,17 @@ def usable(name, key, names):
           chatmail_cert.usable:
             - name: /etc/ssl/own/fullchain.pem
             - key: /etc/ssl/own/privkey.pem
-            - names: [chat.example.org]
+            - alt_names: [chat.example.org]
 
     name
         Path of the certificate with its chain (PEM).
     key
         Path of the private key (PEM, without passphrase).
-    names
+    alt_names
         DNS names that the certificate must carry.
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is right for {', '.join(names)}"}
-    problems = __salt__["chatmail_cert.problems"](name, key, names)
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is right for {', '.join(alt_names)}"}
+    problems = __salt__["chatmail_cert.problems"](name, key, alt_names)
     if problems:
         ret.update(
             result=False,

@@ -8,6 +8,6 @@ tls-certificate:
   chatmail_cert.usable:
     - name: {{ settings.tls_cert_path | json }}
     - key: {{ settings.tls_key_path | json }}
-    - names: [{{ settings.mail_domain_bare | json }}]
+    - alt_names: [{{ settings.mail_domain_bare | json }}]
     - require:
       - chatmail_package: system-packages

@@ -9,9 +9,10 @@ tls-certificate:
     - name: {{ settings.tls_cert_path | json }}
     - key: {{ settings.tls_key_path | json }}
     {%- if settings.ipv4_relay %}
-    - names: [{{ settings.mail_domain_bare | json }}]
+    - alt_names: [{{ settings.mail_domain_bare | json }}]
     {%- else %}
-    - names: {{ [settings.mail_domain_bare, 'www.' ~ settings.mail_domain_bare, 'mta-sts.' ~ settings.mail_domain_bare] | json }}
+    - alt_names: {{ [settings.mail_domain_bare, 'www.' ~ settings.mail_domain_bare, 'mta-sts.' ~ settings.mail_domain_bare] | json }}
     {%- endif %}
     - require:
       - chatmail_package: system-packages
+
