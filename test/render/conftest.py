@@ -1,0 +1,69 @@
+"""States rendered by Salt itself, without running any."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import salt.loader
+import salt.state
+import salt.utils.yaml
+from salt.utils.templates import render_jinja_tmpl
+
+from test.salt.minion import CHECKOUT, configuration
+
+PILLARS = {path.stem: path for path in [CHECKOUT / "pillar.example", *(CHECKOUT / "test/salt/pillar").glob("*.sls")]}
+COMPONENTS = sorted(path.parent.name for path in (CHECKOUT / "chatmail").glob("*/init.sls"))
+
+
+# Salt tells of every file that it looks for, and pytest would keep it all.
+logging.getLogger("salt").setLevel(logging.WARNING)
+
+
+class Renderer:
+    """Renders SLS files for one pillar after the other; starting Salt's loaders anew each time would take seconds."""
+
+    def __init__(self, scratch: Path):
+        options = configuration(scratch)
+        options["grains"] = salt.loader.grains(options)
+        self._highstate = salt.state.HighState(options, pillar_override={"chatmail": None})
+        self._highstate.push_active()
+        self.functions = self._highstate.state.functions
+        self.states = self._highstate.state.states
+
+    def template(self, text: str, **context) -> str:
+        """Render Jinja as Salt does for SLS files and managed templates: what is not defined is an error."""
+        names = {"opts": self._highstate.opts, "saltenv": "base", "salt": self.functions, "grains": {}, "pillar": {}}
+        return render_jinja_tmpl(text, names | context)
+
+    def pillar(self, path: Path) -> dict:
+        """Load a pillar file; its mapping below ``chatmail``."""
+        return salt.utils.yaml.safe_load(self.template(path.read_text()))["chatmail"]
+
+    def settings(self, pillar: object) -> dict:
+        """What map.jinja makes of the value of the pillar's ``chatmail`` key."""
+        text = '{% from "chatmail/map.jinja" import settings with context %}{{ settings | json }}'
+        return salt.utils.yaml.safe_load(self.template(text, pillar={"chatmail": pillar}))
+
+    def low(self, pillar: object, sls: str = "chatmail") -> list[dict]:
+        """
+        Compile the states of an SLS for the value of the pillar's ``chatmail`` key.
+
+        Returns Salt's low data: each state with its arguments, in the order of execution. Fails with Salt's own
+        messages if there are any.
+        """
+        state = self._highstate.state
+        state.opts["pillar"]["chatmail"] = pillar
+        self._highstate.building_highstate.clear()
+        high, errors = self._highstate.render_highstate({"base": [sls]})
+        errors += state.verify_high(high)
+        high, extended = state.reconcile_extend(high)
+        high, required = state.requisite_in(high)
+        assert errors + extended + required == []
+        chunks, errors = state.compile_high_data(high)
+        assert errors == []
+        return chunks
+
+
+@pytest.fixture(scope="session")
+def renderer(tmp_path_factory) -> Renderer:
+    return Renderer(tmp_path_factory.mktemp("minion"))
