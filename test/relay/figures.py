@@ -26,7 +26,7 @@ class Distribution:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the smallest value that at least ``percent`` of the values do not exceed. Raises ``ValueError`` for none."""
+    """Return the smallest value that ``percent`` of the values do not exceed. Raises ``ValueError`` for none."""
     if not values:
         raise ValueError("no measurements, no percentile")
     return sorted(values)[max(1, math.ceil(len(values) * percent / 100)) - 1]

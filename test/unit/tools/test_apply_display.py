@@ -1,0 +1,86 @@
+"""What an apply shows, with and without a terminal."""
+
+import io
+
+from rich.console import Console
+
+from tools.apply_display import Display, summary
+from tools.apply_progress import Progress, Step
+from tools.apply_result import HostResult, StateResult
+
+STEPS = [Step(f"state-{number}", "test.nop", f"state-{number}", "chatmail.system") for number in range(100)]
+
+
+def failed(comment, identifier="postfix-main-cf"):
+    return StateResult(identifier, "file.managed", "chatmail.postfix", False, False, comment, 0.1)
+
+
+def shown(result, width=60):
+    return "\n".join(line.plain for line in summary(result, width))
+
+
+def test_without_a_terminal_the_number_of_lines_is_bounded():
+    output = io.StringIO()
+    progress = Progress(started=0.0, steps=STEPS)
+    with Display(Console(file=output, width=100), ["relay"]) as display:
+        for number, step in enumerate(STEPS):
+            progress.done, progress.current = number, step
+            display.refresh({"relay": progress}, now=number / 10)
+            display.refresh({"relay": progress}, now=number / 10)
+    lines = output.getvalue().splitlines()
+    assert len(lines) == 9
+    assert lines[0].split() == ["relay", "1", "s", "10/100", "chatmail.system:", "state-10"]
+
+
+def test_without_a_terminal_a_long_state_is_shown_again_after_a_while():
+    output = io.StringIO()
+    progress = Progress(started=0.0, steps=STEPS, current=STEPS[0])
+    with Display(Console(file=output, width=100), ["relay"]) as display:
+        for second in range(65):
+            display.refresh({"relay": progress}, now=float(second))
+    assert len(output.getvalue().splitlines()) == 2
+
+
+def test_on_a_terminal_host_counter_and_state_are_shown():
+    output = io.StringIO()
+    progress = Progress(started=0.0, steps=STEPS, done=43, current=STEPS[43], current_since=1.0)
+    with Display(Console(file=output, width=100, force_terminal=True, color_system=None), ["relay"]) as display:
+        display.refresh({"relay": progress}, now=12.0)
+    line = output.getvalue()
+    assert "relay" in line
+    assert " 43/100" in line
+    assert "system: state-43 11 s" in line
+
+
+def test_slow_states_are_named_and_quick_ones_are_not():
+    output = io.StringIO()
+    with Display(Console(file=output, width=100), ["relay"]) as display:
+        display.slow("relay", STEPS[1], 0.4)
+        display.slow("relay", STEPS[2], 14.2)
+    assert output.getvalue().strip() == "relay  chatmail.system: state-2 took 14 s"
+
+
+def test_summary_of_success_is_one_line():
+    ran = StateResult("dovecot-packages", "pkg.installed", "chatmail.dovecot", True, True, "", 14.2)
+    text = shown(HostResult("relay", (ran,), (), 41.2))
+    assert text == "  ✓ relay  1 succeeded, 1 changed, 0 failed, 41.2 s  (longest: dovecot-packages 14 s)"
+
+
+def test_summary_of_failure_wraps_the_states_own_words():
+    comment = "postfix check says: bad value in main.cf, line 12, which is long enough to be wrapped\nsecond line"
+    text = shown(HostResult("relay", (failed(comment),), (), 3.0))
+    assert "chatmail.postfix: postfix-main-cf (file.managed)" in text
+    assert all(len(line) <= 60 for line in text.splitlines())
+    assert "      second line" in text.splitlines()
+
+
+def test_states_that_were_not_run_are_only_counted():
+    states = (failed("broken"), *(failed("One or more requisite failed: x", f"s{n}") for n in range(3)))
+    text = shown(HostResult("relay", states, (), 3.0))
+    assert "3 more were not run" in text
+    assert "s1" not in text
+
+
+def test_text_of_hosts_is_no_markup():
+    text = shown(HostResult("relay", (failed("[red]danger[/red] [/]"),), (), 3.0))
+    assert "[red]danger[/red] [/]" in text
