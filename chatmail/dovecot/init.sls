@@ -1,0 +1,102 @@
+# Dovecot: stores what Postfix delivers (LMTP), lets clients read it (IMAP), and checks passwords for both (SASL).
+{% from "chatmail/map.jinja" import settings with context %}
+
+include:
+  - chatmail.preflight
+  - chatmail.system
+  - chatmail.tls
+
+# Two of Dovecot's sockets are Postfix's: its user and its spool have to be there when Dovecot starts.
+dovecot-packages:
+  chatmail_package.installed:
+    - pkgs: [dovecot-core, dovecot-imapd, dovecot-lmtpd, postfix]
+
+# An idle client takes inotify instances and watches of the kernel.
+dovecot-inotify-limits:
+  chatmail_dovecot.inotify_limits:
+    - name: /etc/sysctl.d/60-chatmail-dovecot.conf
+    - minimum: 65535
+
+dovecot-instant-source:
+  file.managed:
+    - name: /usr/local/src/chatmail/imap-instant-plugin.c
+    - source: salt://chatmail/dovecot/files/usr/local/src/chatmail/imap-instant-plugin.c
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+
+# Before the configuration and the service, which do not require it: without the plugin Dovecot announces later, but works.
+dovecot-instant-plugin:
+  chatmail_dovecot.notify_plugin_installed:
+    - source: /usr/local/src/chatmail/imap-instant-plugin.c
+    - require:
+      - chatmail_package: dovecot-packages
+      - file: dovecot-instant-source
+
+dovecot-instant-link:
+  file.managed:
+    - name: /usr/local/lib/chatmail/link-imap-instant
+    - source: salt://chatmail/dovecot/files/usr/local/lib/chatmail/link-imap-instant
+    - user: root
+    - group: root
+    - mode: '0755'
+    - makedirs: True
+
+dovecot-unit:
+  file.managed:
+    - name: /etc/systemd/system/dovecot.service.d/10-chatmail.conf
+    - source: salt://chatmail/dovecot/files/etc/systemd/system/dovecot.service.d/10-chatmail.conf
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+    - require:
+      - file: dovecot-instant-link
+
+dovecot-auth-conf:
+  file.managed:
+    - name: /etc/dovecot/auth.conf
+    - source: salt://chatmail/dovecot/files/etc/dovecot/auth.conf
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require:
+      - chatmail_package: dovecot-packages
+
+{% for file in ["imap-instant.conf", "dovecot.conf"] %}
+dovecot-{{ file | replace(".", "-") }}:
+  file.managed:
+    - name: /etc/dovecot/{{ file }}
+    - source: salt://chatmail/dovecot/files/etc/dovecot/{{ file }}.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - check_cmd: doveconf -n -c
+    - require:
+      - chatmail_package: dovecot-packages
+{% endfor %}
+
+# A reload keeps the sessions; Dovecot reads the certificate then, too.
+dovecot-service:
+  service.running:
+    - name: dovecot
+    - enable: True
+    - reload: True
+    - require:
+      - file: dovecot-unit
+      - user: system-vmail-user
+    - watch:
+      - file: dovecot-auth-conf
+      - file: dovecot-imap-instant-conf
+      - file: dovecot-dovecot-conf
+      - tls-certificate
+
+# What no reload reads: programs, the plugin, the unit.
+dovecot-current:
+  chatmail_dovecot.current:
+    - name: dovecot
+    - require:
+      - service: dovecot-service
