@@ -72,6 +72,10 @@ def install(pkgs):
         salt-ssh relay chatmail_package.install '[postfix, dovecot-core]'
     """
     with _no_service_starts():
+        # After an installation that was killed apt refuses to work until this is done; otherwise it does nothing.
+        __salt__["cmd.run_all"](
+            ["dpkg", "--force-confold", "--configure", "-a"], env={"DEBIAN_FRONTEND": "noninteractive"}
+        )
         changes = __salt__["pkg.install"](
             # Once a run, whatever the lists' age: a fresh image has an empty directory with a recent date.
             pkgs=list(pkgs),

@@ -15,7 +15,7 @@ def installed():
 def configure_loader_modules(installed, tmp_path, monkeypatch):
     monkeypatch.setattr(chatmail_package, "POLICY", tmp_path / "policy-rc.d")
     monkeypatch.setattr(chatmail_package, "POLICY_OF_HOST", tmp_path / "policy-rc.d.kept")
-    return {chatmail_package: {"__salt__": {"pkg.list_pkgs": lambda: installed}}}
+    return {chatmail_package: {"__salt__": {"pkg.list_pkgs": lambda: installed, "cmd.run_all": lambda *_, **__: {}}}}
 
 
 def test_missing_names_what_is_not_installed():

@@ -1,0 +1,97 @@
+"""A lab of the tests' own, beside the one of ``make lab-up``; two relays in it, deployed once."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from test.lab import Host, Lab
+from test.lab.layout import layout_from_environment
+from test.relay.delivery import Relay, User, new_user
+from test.relay.deploy import publish_records
+
+RELAYS = ("_one.test", "_two.test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Applied:
+    """The first apply on a bare host: what the states returned, and how long it took."""
+
+    states: Mapping[str, dict]
+    seconds: float
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    layout = layout_from_environment({"LAB_NAME": "t", **os.environ})
+    lab = Lab(layout)
+    lab.up(RELAYS)
+    yield lab
+    # For looking at what a test left behind.
+    if not os.environ.get("KEEP_LAB"):
+        lab.down()
+
+
+@pytest.fixture(scope="session")
+def applied(lab: Lab) -> dict[str, Applied]:
+    """Both relays deployed on bare hosts, at the same time, and their records published."""
+
+    def apply(name: str) -> Applied:
+        begun = time.monotonic()
+        states = lab.salt_ssh(name, "state.apply", "chatmail")
+        return Applied(states, time.monotonic() - begun)
+
+    with ThreadPoolExecutor(len(RELAYS)) as pool:
+        results = dict(zip(RELAYS, pool.map(apply, RELAYS), strict=True))
+    publish_records(lab, RELAYS)
+    return results
+
+
+@pytest.fixture(scope="session")
+def one_host(lab: Lab, applied) -> Host:
+    return lab.host("_one.test")
+
+
+@pytest.fixture(scope="session")
+def two_host(lab: Lab, applied) -> Host:
+    return lab.host("_two.test")
+
+
+@pytest.fixture(scope="session")
+def one(one_host: Host) -> Relay:
+    return Relay(one_host.name, str(one_host.ipv4))
+
+
+@pytest.fixture(scope="session")
+def two(two_host: Host) -> Relay:
+    return Relay(two_host.name, str(two_host.ipv4))
+
+
+@pytest.fixture
+def alice(one: Relay) -> User:
+    """A fresh address on the first relay."""
+    return new_user(one)
+
+
+@pytest.fixture
+def bob(one: Relay) -> User:
+    """Another fresh address on the first relay."""
+    return new_user(one)
+
+
+@pytest.fixture
+def carol(two: Relay) -> User:
+    """A fresh address on the second relay."""
+    return new_user(two)
+
+
+@pytest.fixture
+def bare_host(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Host]:
+    """A host of the test's own, as bare as the lab makes it."""
+    name = f"_{request.node.originalname.removeprefix('test_').replace('_', '-')[:20].strip('-')}.test"
+    host = lab.add(name)
+    yield host
+    lab.remove(name)

@@ -1,0 +1,108 @@
+"""One command makes a relay, the second run changes nothing, and what was changed by hand is mended."""
+
+import json
+import subprocess
+
+import pytest
+
+from test.lab import Host, Lab
+
+SERVICES = ["unbound", "opendkim", "doveauth", "lastlogin", "filtermail", "filtermail-incoming", "dovecot", "postfix@-"]
+OWN_UNITS = ["doveauth", "lastlogin", "filtermail", "filtermail-incoming"]
+
+
+def changed(states: dict) -> dict:
+    """The states that changed something, or would in test mode: {ID: comment}."""
+    return {state["__id__"]: state["comment"] for state in states.values() if state["changes"]}
+
+
+def managed_files(host: Host) -> list[str]:
+    """Every file on the host that says in its first line that the formula manages it."""
+    found = host.run(
+        ["grep", "-rlI", "--max-count=1", "Managed by chatmail-formula", "/etc", "/usr/local"], check=False
+    ).stdout.split()
+    return [path for path in found if not path.startswith(("/etc/ssl/", "/var/backups/"))]
+
+
+def test_the_first_apply_ends_with_every_daemon_running(applied, one_host):
+    assert all(state["result"] for state in applied["_one.test"].states.values())
+    running = one_host.run(["systemctl", "is-active", *SERVICES], check=False).stdout.split()
+    assert dict(zip(SERVICES, running, strict=True)) == dict.fromkeys(SERVICES, "active")
+
+
+def test_no_unit_has_failed(one_host):
+    assert one_host.run(["systemctl", "--failed", "--plain", "--no-legend"]).stdout == ""
+
+
+def test_the_second_apply_changes_nothing(lab: Lab, one_host):
+    assert changed(lab.salt_ssh("_one.test", "state.apply", "chatmail")) == {}
+
+
+def test_nothing_is_pending_in_test_mode(lab: Lab, one_host):
+    states = lab.salt_ssh("_one.test", "state.apply", "chatmail", "test=True")
+    assert {state["__id__"]: state["comment"] for state in states.values() if state["result"] is not True} == {}
+
+
+@pytest.mark.parametrize("component", ["system", "unbound", "tls", "opendkim", "chatmaild", "dovecot", "postfix"])
+def test_each_component_can_be_applied_alone(lab: Lab, one_host, component):
+    states = lab.salt_ssh("_one.test", "state.apply", f"chatmail.{component}")
+    assert changed(states) == {}
+    assert "settings-valid" in {state["__id__"] for state in states.values()}
+
+
+def test_drift_in_every_managed_file_is_found_and_mended(lab: Lab, two_host):
+    files = managed_files(two_host)
+    assert len(files) > 20
+    before = {path: two_host.read(path) for path in files}
+    for path in files:
+        two_host.write(path, before[path] + "# by hand\n", mode=two_host.run(["stat", "-c", "%a", path]).stdout.strip())
+    found = lab.salt_ssh("_two.test", "state.apply", "chatmail", "test=True")
+    pending = {state["name"] for state in found.values() if state["result"] is None}
+    for path in files:
+        # Our Python source is one state for the whole directory.
+        assert path in pending or any(path.startswith(f"{name}/") for name in pending), path
+    lab.salt_ssh("_two.test", "state.apply", "chatmail")
+    assert {path for path in files if two_host.read(path) != before[path]} == set()
+    assert changed(lab.salt_ssh("_two.test", "state.apply", "chatmail")) == {}
+
+
+@pytest.mark.parametrize("service", ["unbound", "opendkim", "doveauth", "filtermail", "dovecot", "postfix@-"])
+def test_a_stopped_service_is_started_again(lab: Lab, two_host, service):
+    two_host.run(["systemctl", "stop", service])
+    lab.salt_ssh("_two.test", "state.apply", "chatmail")
+    assert two_host.run(["systemctl", "is-active", service], check=False).stdout.strip() == "active"
+
+
+def test_the_number_of_ssh_connections_does_not_grow_with_the_states(lab: Lab, one_host):
+    """sshd logs a session for each command; one state alone costs as many as all of them."""
+
+    def sessions(sls: str) -> int:
+        cursor = one_host.run(["journalctl", "-n", "0", "--show-cursor", "-o", "cat"]).stdout.split("cursor: ")[1]
+        lab.salt_ssh("_one.test", "state.apply", sls)
+        log = one_host.run(["journalctl", f"--after-cursor={cursor.strip()}", "-u", "ssh", "-o", "cat"]).stdout
+        return log.count("Starting session") or log.count("session opened")
+
+    assert sessions("chatmail") <= sessions("chatmail.preflight")
+
+
+@pytest.mark.parametrize("unit", OWN_UNITS)
+def test_our_units_are_sandboxed(one_host, unit):
+    report = one_host.run(["systemd-analyze", "security", "--json=short", "--no-pager", unit], check=False).stdout
+    assert json.loads(report)
+    overall = one_host.run(["systemd-analyze", "security", "--no-pager", unit], check=False).stdout
+    exposure = float(overall.rsplit("Overall exposure level for", 1)[1].split(":")[1].split()[0])
+    assert exposure <= 2.5
+
+
+def test_the_apply_works_on_the_host_itself_without_ssh_options(lab: Lab, one_host):
+    """The roster's ControlMaster is a matter of speed; plain ssh must do."""
+    done = subprocess.run(
+        [*lab.salt_ssh_argv("_one.test", "test.ping"), "--ssh-option=ControlMaster=no"],
+        cwd=lab.layout.checkout,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert json.loads(done.stdout) == {"_one.test": True}
