@@ -253,7 +253,7 @@ def run(description: str, make_dictionary: Callable[[Config], Dictionary]) -> No
 
     :param description: what ``--help`` says about the service.
     """
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(prog=Path(sys.argv[0]).stem, description=description)
     parser.add_argument("socket", type=Path, help="unix socket to listen on; its directory must exist")
     parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/chatmail.ini")
     arguments = parser.parse_args()

@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 DAY = 86400  # seconds
@@ -67,7 +68,8 @@ class Mailbox:
     def read_password(self) -> str | None:
         """The stored hash with its scheme, or None where nobody has created the address."""
         try:
-            password = self.password_path.read_text(encoding="ascii")
+            # What someone wrote by hand may end with a newline, or match no password at all: it is no reason to fail.
+            password = self.password_path.read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:
             return None
         if not password:
@@ -96,7 +98,7 @@ class Mailbox:
             raise
 
     @contextlib.contextmanager
-    def try_lock(self):
+    def try_lock(self) -> Iterator[bool]:
         """Take the lock for creating the address if it is free; yields whether it was.
 
         The directory is made if need be. The lock ends with the block.
@@ -113,7 +115,7 @@ class Mailbox:
                 yield True
 
     def last_login(self) -> int | None:
-        """The start of the day (UTC) of the last login in Unix seconds; None if the address was not created."""
+        """The day of the last login in Unix seconds; None if the address was not created, which counts as a login."""
         try:
             return int(self.password_path.stat().st_mtime)
         except FileNotFoundError:

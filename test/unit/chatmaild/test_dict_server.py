@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import random
 
 import pytest
 
@@ -261,6 +262,15 @@ def test_the_last_line_may_lack_its_end(tmp_path, memory):
 
 def test_bytes_that_are_not_utf8_survive(tmp_path, memory):
     assert talk(tmp_path, memory, b"B1\tu\xff\nS1\tk\xfe\tv\xc3\x28\nC1\nLk\xfe\tu\xff\n") == [b"O\nOv\xc3\x28\n"]
+
+
+def test_whatever_comes_each_request_has_one_answer(tmp_path):
+    noise = random.Random(2)
+    lines = [
+        bytes(noise.choices(b"HLIBSUATRCD*x\t\x01\x000189k\xff\xc3\r", k=noise.randint(1, 30))) for _ in range(5000)
+    ]
+    (answered,) = talk(tmp_path, Dictionary(), b"\n".join(lines))
+    assert answered.count(b"\n") == sum(line[:1] in b"LICD" for line in lines)
 
 
 def test_a_line_of_any_length_that_dovecot_sends(tmp_path, memory):

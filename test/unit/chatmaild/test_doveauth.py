@@ -382,4 +382,5 @@ def test_settings_that_are_wrong(write_ini, run_service, tmp_path):
 def test_help(run_service):
     result = run_service("chatmaild.doveauth", "--help")
     assert result.returncode == 0
+    assert result.stdout.startswith("usage: doveauth [-h] socket config\n")
     assert "Tell Dovecot about the relay's addresses" in result.stdout

@@ -60,6 +60,13 @@ def test_an_empty_password_counts_as_none_and_is_logged(mailbox, caplog):
     assert str(mailbox.password_path) in record.getMessage()
 
 
+@pytest.mark.parametrize("written, read", [(HASH + "\n", HASH), ("bl\u00f6cked", "bl\ufffd\ufffdcked"), ("\n", None)])
+def test_passwords_written_by_hand(mailbox, written, read):
+    mailbox.path.mkdir(parents=True)
+    mailbox.password_path.write_text(written)
+    assert mailbox.read_password() == read
+
+
 def test_creation_makes_parents_and_private_files(mailbox):
     mailbox.create(HASH)
     assert mailbox.password_path.read_bytes() == HASH.encode()

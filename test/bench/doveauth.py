@@ -1,0 +1,98 @@
+"""How many lookups doveauth answers, and how many addresses it creates: python -m test.bench.doveauth"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[2] / "chatmaild/src"
+DOMAIN = "chat.example.org"
+LOOKUP = f"Lshared/userdb/user12345@{DOMAIN}\n".encode()
+SETTINGS = """[params]
+mail_domain = {domain}
+mailboxes_dir = {scratch}/mail
+max_load_1m = 99999
+min_available_memory = 0
+min_free_disk_space = 0
+"""
+
+
+@contextlib.contextmanager
+def running(scratch: Path):
+    """Run the service; yields its process and its socket."""
+    (scratch / "chatmail.ini").write_text(SETTINGS.format(domain=DOMAIN, scratch=scratch))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(scratch / "notify"))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chatmaild.doveauth", scratch / "socket", scratch / "chatmail.ini"],
+            env=os.environ | {"PYTHONPATH": str(SOURCE), "NOTIFY_SOCKET": str(scratch / "notify")},
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            manager.recv(100)
+            yield process, scratch / "socket"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def ask(path: Path, request: bytes) -> None:
+    """One request in a connection of its own, as Dovecot makes them."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        connection.sendall(b"H3\t2\t0\t\tauth\n" + request)
+        answer = connection.recv(4096)
+        if not answer.startswith(b"O"):
+            sys.exit(f"{request!r} was answered with {answer!r}")
+
+
+def ask_one_after_the_other(path: Path, count: int) -> None:
+    """Requests in one connection, each after the answer to the one before."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        for _ in range(count):
+            connection.sendall(LOOKUP)
+            connection.recv(4096)
+
+
+def create(path: Path, client: int, count: int) -> None:
+    for number in range(count):
+        ask(path, f'Lshared/passdb/secret-password"u{client:04}{number:04}@{DOMAIN}\n'.encode())
+
+
+def create_at_once(path: Path, clients: int, count: int) -> None:
+    threads = [threading.Thread(target=create, args=(path, client, count)) for client in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def resident_memory(process: subprocess.Popen) -> str:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return next(line.split(maxsplit=1)[1] for line in status.splitlines() if line.startswith("VmRSS"))
+
+
+def report(what: str, count: int, work) -> None:
+    start = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - start
+    print(f"{what:50} {count / seconds:8.0f} /s")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch, running(Path(scratch)) as (process, path):
+        ask(path, f'Lshared/passdb/secret-password"user12345@{DOMAIN}\n'.encode())
+        report("lookups in one connection", 20000, lambda: ask_one_after_the_other(path, 20000))
+        report("lookups, a connection each", 5000, lambda: [ask(path, LOOKUP) for _ in range(5000)])
+        report("addresses created by 50 clients at once", 500, lambda: create_at_once(path, 50, 10))
+        print("resident memory", resident_memory(process))
+
+
+if __name__ == "__main__":
+    main()
