@@ -60,7 +60,7 @@ def missing(pkgs):
 
 def install(pkgs):
     """
-    Install ``pkgs`` (list of package names) in one transaction, without recommended packages and without service starts.
+    Install ``pkgs`` (list of package names) in one transaction, neither recommended packages nor service starts.
 
     Returns ``{package: {"old": version, "new": version}}`` for everything that changed.
     Raises ``CommandExecutionError`` if apt fails, or if a package is missing although apt reported success.
