@@ -32,7 +32,14 @@ class Renderer:
 
     def template(self, text: str, **context) -> str:
         """Render Jinja as Salt does for SLS files and managed templates: what is not defined is an error."""
-        names = {"opts": self._highstate.opts, "saltenv": "base", "salt": self.functions, "grains": {}, "pillar": {}}
+        options = self._highstate.opts
+        names = {
+            "opts": options,
+            "saltenv": "base",
+            "salt": self.functions,
+            "grains": options["grains"],
+            "pillar": {},
+        }
         return render_jinja_tmpl(text, names | context)
 
     def pillar(self, path: Path) -> dict:

@@ -31,7 +31,7 @@ def test_every_setting_has_its_default_where_the_pillar_says_nothing(renderer):
         (12394142, "12394142", "12394142", None, "12394142"),
         ("1.3.3.256", "1.3.3.256", "1.3.3.256", None, "1.3.3.256"),
         ("01.3.3.7", "01.3.3.7", "01.3.3.7", None, "01.3.3.7"),
-        ("fe::1", "", "", None, ""),
+        ("fe::1", "missing.invalid", "missing.invalid", None, "missing.invalid"),
     ],
 )
 def test_forms_of_the_domain(renderer, given, domain, bare, ipv4, myhostname):  # noqa: PLR0917
@@ -88,8 +88,8 @@ def test_lists(renderer, given):
 def test_what_would_break_the_yaml_of_a_state_is_left_to_the_validation(renderer, given):
     keys = ["mail_domain", "mailboxes_dir", "max_mailbox_size", "filtermail_smtp_port", "mtail_address", "iroh_relay"]
     settings = renderer.settings(dict.fromkeys(keys, given))
-    assert settings["mail_domain"] == settings["mail_domain_bare"] == ""
-    assert settings["mailboxes_dir"] == "/home/vmail/mail/"
+    assert settings["mail_domain"] == settings["mail_domain_bare"] == "missing.invalid"
+    assert settings["mailboxes_dir"] == "/home/vmail/mail/missing.invalid"
     for key in keys[2:]:
         assert settings[key] == SCHEMA[key]["default"]
 

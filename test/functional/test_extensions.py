@@ -1,0 +1,34 @@
+"""Salt's own loader finds every module and state of ours, and each function has what an operator needs to call it."""
+
+import importlib
+import inspect
+
+import pytest
+
+from test.salt.minion import CHECKOUT
+
+MODULES = sorted(path.stem for path in (CHECKOUT / "_modules").glob("*.py"))
+STATES = sorted(path.stem for path in (CHECKOUT / "_states").glob("*.py"))
+
+
+def functions(loader, module: str) -> dict:
+    return {name: loader[name] for name in loader if name.startswith(f"{module}.")}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_loads_and_shows_how_each_function_is_called(loaders, module):
+    found = functions(loaders.modules, module)
+    assert found
+    for name, function in found.items():
+        assert "CLI Example:" in inspect.getdoc(function), name
+
+
+@pytest.mark.parametrize("module", STATES)
+def test_a_state_loads_and_shows_an_example(loaders, module):
+    names = [name.partition(".")[2] for name in functions(loaders.states, module)]
+    assert names
+    # The loader of the tests wraps states, and its wrappers have no docstring.
+    source = importlib.import_module(f"_states.{module}")
+    for name in names:
+        if name not in ("mod_watch", "mod_init"):
+            assert ".. code-block:: yaml" in inspect.getdoc(getattr(source, name)), name
