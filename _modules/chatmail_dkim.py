@@ -15,8 +15,8 @@ try:
 except ImportError:
     HAS_CRYPTOGRAPHY = False
 
-# The file's stem is the selector.
 KEY = "/etc/dkimkeys/opendkim.private"
+KEY_TABLE = "/etc/dkimkeys/KeyTable"
 # RFC 8301 section 3.2: at least 2048; a longer key does not fit into one UDP answer.
 KEY_BITS = 2048
 
@@ -87,11 +87,11 @@ def make_key(key=KEY):
         Path(temporary).unlink(missing_ok=True)
 
 
-def record(key=KEY, domain=None):
+def record(key_table=KEY_TABLE):
     """
-    Return the TXT record that publishes the public half of ``key`` (path) for ``domain`` (default: the pillar's
-    ``mail_domain``) as ``{"name": ..., "type": "TXT", "value": ...}``; ``value`` is one text, to be cut into strings of
-    at most 255 characters for a zone file (RFC 6376 section 3.6.2.2).
+    Return the TXT record that publishes the key with which the relay signs, as ``{"name": ..., "type": "TXT",
+    "value": ...}``; ``value`` is one text, to be cut into strings of at most 255 characters for a zone file (RFC 6376
+    section 3.6.2.2). Name and key are those of OpenDKIM's ``key_table`` (path, opendkim.conf(5)).
 
     CLI Example:
 
@@ -99,17 +99,21 @@ def record(key=KEY, domain=None):
 
         salt-ssh relay chatmail_dkim.record
     """
-    if domain is None:
-        domain = __pillar__.get("chatmail", {}).get("mail_domain")
-        if not domain:
-            raise CommandExecutionError("the pillar has no chatmail:mail_domain")
+    try:
+        name, definition = Path(key_table).read_text().split(maxsplit=1)
+        _, _, key = definition.strip().split(":", 2)
+    except (OSError, ValueError) as error:
+        raise CommandExecutionError(
+            f"{key_table} names no key: {error}. Apply chatmail.opendkim; a relay whose mail domain is an IPv4 address "
+            "has no key."
+        ) from error
     public = (
         _load(key)
         .public_key()
         .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     return {
-        "name": f"{Path(key).stem}._domainkey.{domain}.",
+        "name": f"{name}.",
         "type": "TXT",
         "value": f"v=DKIM1;k=rsa;p={base64.b64encode(public).decode()};s=email;t=s",
     }

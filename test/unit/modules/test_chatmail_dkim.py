@@ -11,7 +11,7 @@ MESSAGE = b"From: a@chat.test\r\nTo: b@chat.test\r\nSubject: x\r\n\r\nbody\r\n"
 
 @pytest.fixture
 def configure_loader_modules():
-    return {chatmail_dkim: {"__pillar__": {"chatmail": {"mail_domain": "chat.test"}}}}
+    return {chatmail_dkim: {}}
 
 
 @pytest.fixture
@@ -38,8 +38,15 @@ def test_an_existing_key_is_never_replaced(key):
     assert [path.name for path in key.parent.iterdir()] == [key.name]
 
 
-def test_the_record_verifies_a_signature_of_the_key(key):
-    record = chatmail_dkim.record(str(key))
+@pytest.fixture
+def key_table(key):
+    table = key.parent / "KeyTable"
+    table.write_text(f"opendkim._domainkey.chat.test chat.test:opendkim:{key}\n")
+    return table
+
+
+def test_the_record_verifies_a_signature_of_the_key(key, key_table):
+    record = chatmail_dkim.record(str(key_table))
     assert (record["name"], record["type"]) == ("opendkim._domainkey.chat.test.", "TXT")
     header = dkim.sign(MESSAGE, b"opendkim", b"chat.test", key.read_bytes(), canonicalize=(b"relaxed", b"simple"))
     published = record["value"].encode()
@@ -47,15 +54,21 @@ def test_the_record_verifies_a_signature_of_the_key(key):
     assert not dkim.verify(header + MESSAGE + b"x\r\n", dnsfunc=lambda name, timeout=5: published)
 
 
-def test_a_missing_key_says_what_makes_it(tmp_path):
-    with pytest.raises(CommandExecutionError, match=r"apply of chatmail\.opendkim"):
+def test_a_relay_without_keys_says_what_makes_them(tmp_path, key, key_table):
+    with pytest.raises(CommandExecutionError, match=r"Apply chatmail\.opendkim"):
         chatmail_dkim.record(str(tmp_path / "none"))
+    key_table.write_text("nonsense")
+    with pytest.raises(CommandExecutionError, match="names no key"):
+        chatmail_dkim.record(str(key_table))
 
 
-def test_garbage_and_missing_domain_are_errors(tmp_path, key):
+def test_a_table_with_a_missing_key_names_it(key, key_table):
+    key.unlink()
+    with pytest.raises(CommandExecutionError, match=f"cannot read {key}"):
+        chatmail_dkim.record(str(key_table))
+
+
+def test_garbage_is_no_key(tmp_path):
     garbage = tmp_path / "garbage"
     garbage.write_text("nonsense")
     assert "no PEM private key" in chatmail_dkim.problem(str(garbage))
-    chatmail_dkim.__pillar__.clear()
-    with pytest.raises(CommandExecutionError, match="mail_domain"):
-        chatmail_dkim.record(str(key))
