@@ -1,0 +1,128 @@
+"""Header sections and multipart bodies, hostile ones too."""
+
+import pytest
+
+from chatmaild import mime
+from chatmaild.mime import MalformedMessage
+
+
+def test_fields_are_unfolded_and_their_names_lowered():
+    entity = mime.parse(b"Subject: one\r\n\ttwo\r\n  three\r\nFROM:a@b\r\n\r\nbody\r\n")
+    assert entity.fields == [(b"subject", b"one\ttwo  three"), (b"from", b"a@b")]
+    assert entity.body() == b"body\r\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "names"),
+    [(b"A: 1\r\n", [b"a"]), (b"A: 1\r\n\r\n", [b"a"]), (b"\r\nA: 1\r\n", []), (b"", [])],
+)
+def test_header_section_and_body_may_each_be_missing(message, names):
+    assert [name for name, _ in mime.parse(message).fields] == names
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"From alice Sat Nov 21\r\nA: 1\r\n\r\n",
+        b" folded: first\r\n\r\n",
+        b"From : a@b\r\n\r\n",
+        b": value\r\n\r\n",
+        b"A: 1\r\nno colon\r\n\r\n",
+        b"A: 1\0\r\n\r\n",
+        "Ä: 1\r\n\r\n".encode(),
+    ],
+)
+def test_lines_that_readers_would_understand_differently_are_refused(message):
+    with pytest.raises(MalformedMessage, match="header field"):
+        mime.parse(message)
+
+
+def test_a_header_section_of_the_largest_size_is_read_and_a_larger_one_refused():
+    field = b"A: " + b"x" * (mime.HEADERS_MAX - 3)
+    assert mime.parse(field + b"\r\n\r\nbody").value(b"a") == field[3:]
+    with pytest.raises(MalformedMessage, match="262144"):
+        mime.parse(field + b"x\r\n\r\nbody")
+    with pytest.raises(MalformedMessage, match="262144"):
+        mime.parse(b"a:\r\n" * 5_000_000)
+
+
+def test_a_repeated_field_has_no_value():
+    entity = mime.parse(b"A: 1\r\nA: 2\r\n\r\n")
+    assert entity.values(b"a") == [b"1", b"2"]
+    with pytest.raises(MalformedMessage, match="2 a fields"):
+        entity.value(b"a")
+
+
+def _multipart(body: bytes, boundary: bytes = b"b") -> mime.Entity:
+    return mime.parse(b'Content-Type: multipart/mixed; boundary="' + boundary + b'"\r\n\r\n' + body)
+
+
+@pytest.mark.parametrize(
+    ("body", "parts"),
+    [
+        (b"--b\r\nA: 1\r\n\r\none\r\n--b\r\n\r\ntwo\r\n--b--\r\n", [b"one", b"two"]),
+        (b"\r\n--b \t\r\n\r\none\r\n--b--", [b"one"]),
+        (b"--b\r\n--b--\r\n", [b""]),
+        (b"--b\r\n\r\n--b--\r\n", [b""]),
+        (b"--b\r\n\r\n\r\n--b--\r\n", [b""]),
+        (b"--b--\r\n", []),
+        (b"--b\r\n\r\none\r\n--c\r\n--b--\r\n", [b"one\r\n--c"]),
+    ],
+)
+def test_parts_are_what_is_between_delimiter_lines(body, parts):
+    assert [part.body() for part in _multipart(body).parts(2, padding=False)] == parts
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"no delimiter\r\n",
+        b"--b\r\n\r\nnever closed\r\n",
+        b"--b\r\n\r\none\r\n--b--x\r\n",
+        b"--bx\r\n\r\none\r\n--b--\r\n",
+        b"--b\r\n\r\none\r\n--bx\r\n--b--\r\n",
+        b"--b\r\n\r\none\r\n--b--\r\n--b\r\n\r\ntwo\r\n--b--\r\n",
+        b"--b\r\nno field\r\n\r\none\r\n--b--\r\n",
+        b"--b\r\n\r\n1\r\n--b\r\n\r\n2\r\n--b\r\n\r\n3\r\n--b--\r\n",
+    ],
+)
+def test_ambiguous_and_broken_multiparts_are_refused(body):
+    with pytest.raises(MalformedMessage):
+        _multipart(body).parts(2, padding=True)
+
+
+def test_millions_of_parts_are_not_looked_at():
+    with pytest.raises(MalformedMessage, match="more than 2 parts"):
+        _multipart(b"--b\r\n" * 3_000_000).parts(2, padding=True)
+
+
+def test_nesting_is_not_followed():
+    body = b"".join(
+        b'--b%d\r\nContent-Type: multipart/mixed; boundary="b%d"\r\n\r\n' % (n, n + 1) for n in range(100_000)
+    )
+    with pytest.raises(MalformedMessage):
+        _multipart(body, b"b0").parts(2, padding=True)
+
+
+def test_an_overlong_content_type_is_refused():
+    with pytest.raises(MalformedMessage, match="content-type"):
+        mime.parse(b"Content-Type: text/plain" + b';a="' * 1000 + b"\r\n\r\n").content_type()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "decoded"),
+    [
+        (b"7bit", b"a=3D\r\n", b"a=3D\r\n"),
+        (b"Quoted-Printable", b"a=3D\r\n", b"a=\r\n"),
+        (b"BASE64", b"aGVs\r\nbG8=\r\n", b"hello"),
+    ],
+)
+def test_bodies_are_decoded(encoding, body, decoded):
+    assert mime.parse(b"Content-Transfer-Encoding: " + encoding + b"\r\n\r\n" + body).body() == decoded
+
+
+@pytest.mark.parametrize(("encoding", "body"), [(b"base64", b"a"), (b"x-uuencode", b"")])
+def test_bodies_that_cannot_be_decoded_are_refused(encoding, body):
+    with pytest.raises(MalformedMessage):
+        mime.parse(b"Content-Transfer-Encoding: " + encoding + b"\r\n\r\n" + body).body()

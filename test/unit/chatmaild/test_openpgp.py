@@ -1,0 +1,283 @@
+"""What counts as end-to-end encrypted: packets, armor, MIME structure."""
+
+import base64
+
+import pytest
+
+from chatmaild import mime
+from chatmaild.openpgp import dearmor, is_encrypted_armor, is_encrypted_message, is_encrypted_payload
+from test import messages
+
+ALICE, BOB = "alice@example.org", "bob@example.net"
+SMALL = bytes.fromhex("c103030102d2050101020304")
+
+ENCRYPTED_PAYLOADS = [
+    "c103030102d2050101020304",
+    "c10103c10103d20101",
+    "c30104d20101",
+    "d20101",
+    "c10106d2020209",  # version 2
+    "c10103d2e1010201aa",  # partial length
+    "c10103d2e1010200",  # partial length, then zero
+    "c10103d2ff00000003010203",
+    "840103d20101",  # legacy key packet
+    "850001 03d20101",  # legacy, two octets of length
+    "8600000001 03d20101",  # legacy, four octets of length
+]
+OTHER_PAYLOADS = [
+    "",
+    "c103030102",
+    "d20101c10103",
+    "cb026200",
+    "c8020100",
+    "c10103c90101",
+    "c10103cb026200",
+    "870103",
+    "410103d20101",
+    "ca03504750c10103d20101",
+    "c10103d20101d50100",
+    "c10103d20501",
+    "c10103d2",
+    "c10103d40101",
+    "c10103d20101d20101",  # a second encrypted packet
+    "c1",
+    "c1ff000000",
+    "c1c0",
+    "85 00",
+    "d2e1",
+    "d2e10102",
+    "c1ffffffffff",
+]
+
+
+@pytest.mark.parametrize("payload", ENCRYPTED_PAYLOADS)
+def test_session_keys_before_one_encrypted_packet_are_encrypted(payload):
+    assert is_encrypted_payload(bytes.fromhex(payload))
+
+
+@pytest.mark.parametrize("payload", OTHER_PAYLOADS)
+def test_any_other_packets_are_not_encrypted(payload):
+    assert not is_encrypted_payload(bytes.fromhex(payload))
+
+
+@pytest.mark.parametrize("size", [0, 1, 191, 192, 193, 8383, 8384, 70000])
+def test_every_length_form_is_followed(size):
+    payload = messages.packet(1, bytes(size)) + messages.packet(18, bytes(size))
+    assert is_encrypted_payload(payload)
+    assert not is_encrypted_payload(payload + b"\0")
+    if size:
+        assert not is_encrypted_payload(payload[:-1])
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 9, 16])
+def test_partial_lengths_are_followed(exponent):
+    payload = messages.partial_packet(18, bytes(100_001), exponent)
+    assert is_encrypted_payload(payload)
+    assert not is_encrypted_payload(payload[:-1])
+
+
+def test_every_truncation_of_a_payload_is_refused():
+    payload = messages.encrypted_payload(300)
+    assert is_encrypted_payload(payload)
+    assert not any(is_encrypted_payload(payload[:length]) for length in range(len(payload)))
+
+
+@pytest.mark.parametrize("trailing", [b"", b"\r\n", b"\r\n\r\n\r\n"])
+@pytest.mark.parametrize("outgoing", [True, False])
+def test_line_breaks_after_the_armor_are_ignored(trailing, outgoing):
+    text = messages.armor(SMALL).removesuffix(b"\r\n") + trailing
+    assert is_encrypted_armor(text, outgoing=outgoing)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        messages.armor(SMALL, checksum=""),  # 12 octets need no padding
+        messages.armor(SMALL, checksum="=njUN\r\n"),
+        messages.armor(bytes.fromhex("d20101")),
+        messages.armor(bytes.fromhex("d2020101")),  # padded, with checksum
+        messages.armor(bytes.fromhex("d2020101"), checksum=""),  # padded, without
+        messages.armor(SMALL).replace(b"-----\r\n\r\n", b"-----\r\n"),  # no blank line
+        messages.armor(SMALL).replace(b"-----\r\n\r\n", b"-----\r\n\r\n\r\n"),
+        messages.armor(messages.encrypted_payload(100_000)),
+        b"-----BEGIN PGP MESSAGE-----\r\n\r\nwQMDAQLSBQEBAgME\r\n=0000\r\n-----END PGP MESSAGE-----",
+    ],
+)
+def test_armor_around_an_encrypted_message_is_accepted(text):
+    assert is_encrypted_armor(text, outgoing=True)
+    assert is_encrypted_armor(text, outgoing=False)
+
+
+def _armored(content: str) -> bytes:
+    return f"-----BEGIN PGP MESSAGE-----\r\n\r\n{content}\r\n-----END PGP MESSAGE-----\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b" " + messages.armor(SMALL),
+        b"\r\n" + messages.armor(SMALL),
+        messages.armor(SMALL).replace(b"\r\n", b"\n"),
+        messages.armor(SMALL).replace(b"-----BEGIN PGP MESSAGE-----\r\n", b""),
+        messages.armor(SMALL).replace(b"-----END PGP MESSAGE-----\r\n", b""),
+        messages.armor(SMALL).removesuffix(b"\r\n") + b" \r\n",
+        messages.armor(SMALL).removesuffix(b"\r\n") + b"\n",
+        messages.armor(SMALL) + b"text",
+        messages.armor(SMALL).replace(b"MESSAGE", b"SIGNATURE"),
+        messages.armor(SMALL, "Comment: hello\r\n"),
+        messages.armor(SMALL, "Charset: utf-8\r\n"),
+        messages.armor(SMALL, "Hash: SHA512\r\n"),
+        messages.armor(SMALL).replace(b"wQMD", b"wQ\xc3\xa4D"),
+        messages.armor(SMALL).replace(b"wQMD", b"wQ D"),
+        messages.armor(b""),
+        b"-----BEGIN PGP MESSAGE-----\r\n-----END PGP MESSAGE-----",
+        b"-----BEGIN PGP MESSAGE-----\r\n",
+        _armored("HELLOWORLD"),
+        _armored("HELLOWORLD\r\n=abcd"),
+        _armored("=njUN"),
+        _armored("\r\n=njUN"),
+        _armored(base64.b64encode(b"some readable text").decode()),
+        _armored("0gEB===="),
+        _armored("0gIBAQ"),  # padding missing
+        _armored("0gIBAQ=="[:-1]),
+        _armored("=0gEB"),
+        _armored("0gEB\r\n=abc"),
+        _armored("0gEB\r\n=ab=d"),
+        _armored("0gEB\r\n=abcd\r\n=abcd"),
+    ],
+)
+def test_anything_else_is_no_armor_of_an_encrypted_message(text):
+    assert not is_encrypted_armor(text, outgoing=True)
+    assert not is_encrypted_armor(text, outgoing=False)
+
+
+def test_a_version_line_passes_only_in_incoming_mail():
+    text = messages.armor(SMALL, "Version: ProtonMail\r\n")
+    assert is_encrypted_armor(text, outgoing=False)
+    assert not is_encrypted_armor(text, outgoing=True)
+
+
+@pytest.mark.parametrize("headers", ["Version: 1\r\nVersion: 2\r\n", "Version: 1\r\nComment: x\r\n", "Version:1\r\n"])
+def test_only_one_version_line_passes(headers):
+    assert not is_encrypted_armor(messages.armor(SMALL, headers), outgoing=False)
+
+
+def test_large_armor_is_decoded_in_steps_to_the_same_octets():
+    payload = messages.encrypted_payload(5_000_000)
+    assert dearmor(messages.armor(payload), version_allowed=False) == payload
+    # Padding where a step ends must not be taken for the end of the data.
+    text = base64.b64encode(bytes(786_430)) + base64.b64encode(b"more")
+    assert dearmor(_armored(text.decode()), version_allowed=False) is None
+
+
+def _is_encrypted(message: bytes, *, outgoing: bool) -> bool:
+    return is_encrypted_message(mime.parse(message), outgoing=outgoing)
+
+
+@pytest.mark.parametrize("outgoing", [True, False])
+@pytest.mark.parametrize("build", [messages.encrypted, messages.legacy_packets, messages.partial_lengths])
+def test_encrypted_messages_are_recognised(build, outgoing):
+    assert _is_encrypted(build(ALICE, BOB), outgoing=outgoing)
+
+
+@pytest.mark.parametrize("outgoing", [True, False])
+@pytest.mark.parametrize("subject", ["...", "[...]", "Encrypted message", "A real subject", ""])
+def test_the_subject_does_not_matter(subject, outgoing):
+    assert _is_encrypted(messages.encrypted(ALICE, BOB, subject=subject), outgoing=outgoing)
+
+
+@pytest.mark.parametrize("outgoing", [True, False])
+@pytest.mark.parametrize(
+    "build",
+    [
+        messages.plain,
+        messages.fake_encrypted,
+        messages.literal,
+        messages.read_receipt,
+        messages.bounce,
+        messages.autocrypt_setup,
+        messages.securejoin,
+    ],
+)
+def test_other_messages_are_not_encrypted(build, outgoing):
+    assert not _is_encrypted(build(ALICE, BOB), outgoing=outgoing)
+
+
+def test_a_version_line_counts_as_encrypted_in_incoming_mail_only():
+    message = messages.version_line(ALICE, BOB)
+    assert _is_encrypted(message, outgoing=False)
+    assert not _is_encrypted(message, outgoing=True)
+
+
+@pytest.mark.parametrize("place", ["preamble", "epilogue"])
+def test_text_around_the_parts_is_allowed_in_incoming_mail_only(place):
+    message = messages.encrypted(ALICE, BOB, **{place: "This is an OpenPGP/MIME encrypted message.\r\n"})
+    assert _is_encrypted(message, outgoing=False)
+    assert not _is_encrypted(message, outgoing=True)
+
+
+def test_blank_lines_around_the_parts_are_no_text():
+    assert _is_encrypted(messages.encrypted(ALICE, BOB, preamble="\r\n\r\n", epilogue="\r\n"), outgoing=True)
+
+
+_ENCRYPTED = messages.encrypted(ALICE, BOB)
+_SECOND_PART = _ENCRYPTED.index(b"Content-Type: application/octet-stream")
+_THIRD_PART = f"--{messages.BOUNDARY}\r\nContent-Type: text/plain\r\n\r\nHi!\r\n"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        messages.encrypted(ALICE, BOB, extra_parts=_THIRD_PART),
+        _ENCRYPTED[: _SECOND_PART - 2] + b"--\r\n",  # one part
+        _ENCRYPTED.replace(b"Version: 1\r\n", b"Version: 2\r\n"),
+        _ENCRYPTED.replace(b"Version: 1\r\n", b"Version: 1\r\nHi!\r\n"),
+        _ENCRYPTED.replace(b"Version: 1\r\n", b""),
+        _ENCRYPTED.replace(b"multipart/encrypted", b"multipart/mixed"),
+        _ENCRYPTED.replace(b"application/pgp-encrypted\r\n", b"text/plain\r\n"),
+        _ENCRYPTED.replace(b"application/octet-stream", b"text/plain"),
+        _ENCRYPTED.replace(b"application/octet-stream", b'multipart/mixed; boundary="x"'),
+        _ENCRYPTED.replace(b"MIME-Version", b"Content-Type: text/html\r\nMIME-Version"),
+        _ENCRYPTED.replace(b"boundary=", b"limit="),
+        _ENCRYPTED.replace(b'boundary="sample', b'boundary="example'),
+        _ENCRYPTED.replace(b"--sample-boundary--\r\n", b""),
+        _ENCRYPTED.replace(b"--sample-boundary--\r\n", b"--sample-boundary"),
+        _ENCRYPTED + b"--sample-boundary\r\n\r\nHi!\r\n--sample-boundary--\r\n",
+        _ENCRYPTED.replace(b"\r\n-----END", b"\r\n--sample-boundaries\r\n-----END"),
+        _ENCRYPTED.replace(b"-----BEGIN", b"Hi!\r\n-----BEGIN"),
+        _ENCRYPTED.replace(b"MESSAGE-----\r\n\r\n--sample", b"MESSAGE-----\r\nHi!\r\n--sample"),
+        _ENCRYPTED.replace(b"inline;", b"inline;\r\nContent-Transfer-Encoding: x-unknown\r\nX-Rest:"),
+    ],
+)
+@pytest.mark.parametrize("outgoing", [True, False])
+def test_a_message_of_another_structure_is_not_encrypted(message, outgoing):
+    assert message != _ENCRYPTED
+    assert not _is_encrypted(message, outgoing=outgoing)
+
+
+@pytest.mark.parametrize("encoding", ["7bit", "8BIT", "binary", "base64", "quoted-printable"])
+def test_transfer_encodings_are_undone(encoding):
+    text = messages.armor(messages.encrypted_payload(100))
+    if encoding == "base64":
+        encoded = base64.encodebytes(text).replace(b"\n", b"\r\n")
+    elif encoding == "quoted-printable":
+        encoded = text.replace(b"=", b"=3D")
+    else:
+        encoded = text
+    message = messages.encrypted(ALICE, BOB, armored=encoded).replace(
+        b"Content-Disposition:", f"Content-Transfer-Encoding: {encoding}\r\nContent-Disposition:".encode()
+    )
+    assert _is_encrypted(message, outgoing=True)
+
+
+def test_names_and_types_are_compared_without_case():
+    message = messages.encrypted(ALICE, BOB)
+    message = message.replace(b"Content-Type: multipart/encrypted", b"CONTENT-TYPE: Multipart/ENCRYPTED")
+    message = message.replace(b"application/octet-stream", b"Application/Octet-Stream")
+    assert _is_encrypted(message, outgoing=True)
+
+
+def test_octets_beyond_ascii_in_the_armor_are_refused():
+    text = messages.armor(SMALL).replace(b"=abcd", b"=ab\xff\xff")
+    assert not _is_encrypted(messages.encrypted(ALICE, BOB, armored=text), outgoing=False)
