@@ -165,7 +165,7 @@ def outdated():
 
 def inotify_limits():
     """
-    Return the kernel's limits ``{"max_user_instances": number, "max_user_watches": number}``; ``None`` for a missing one.
+    Return the kernel's limits ``{"max_user_instances": number, "max_user_watches": number}``; ``None`` if missing.
 
     CLI Example:
 
@@ -261,7 +261,8 @@ def _try(plugin):
     abi = _dovecot_abi()
     if abi.encode() not in plugin:
         raise CommandExecutionError(f"the plugin was not built for {abi}: dovecot-dev and dovecot-core differ")
-    with tempfile.TemporaryDirectory(prefix="chatmail-dovecot-") as name:
+    # Not in /tmp: the sandbox has one of its own.
+    with tempfile.TemporaryDirectory(prefix="dovecot-trial-", dir=BUILD_NOTE.parent) as name:
         directory = Path(name)
         directory.chmod(0o755)
         (directory / PLUGIN.name).write_bytes(plugin)

@@ -54,6 +54,13 @@ dovecot-unit:
     - require:
       - file: dovecot-instant-link
 
+# systemd does not see a first drop-in of a unit by itself.
+dovecot-unit-reload:
+  module.run:
+    - service.systemctl_reload: []
+    - onchanges:
+      - file: dovecot-unit
+
 dovecot-auth-conf:
   file.managed:
     - name: /etc/dovecot/auth.conf
@@ -86,7 +93,7 @@ dovecot-service:
     - enable: True
     - reload: True
     - require:
-      - file: dovecot-unit
+      - module: dovecot-unit-reload
       - user: system-vmail-user
     - watch:
       - file: dovecot-auth-conf
