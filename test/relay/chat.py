@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import Empty
 from urllib.parse import quote
 
-from deltachat_rpc_client import Account, Chat, DeltaChat, EventType, JsonRpcError, Rpc
+from deltachat_rpc_client import Account, AttrDict, Chat, DeltaChat, EventType, JsonRpcError, Rpc
 
 from test.relay.errors import RelayError
 
@@ -48,7 +48,9 @@ class Client:
     rpc: Rpc
     account: Account
 
-    def wait_for(self, what: str, matches: Callable[[dict], bool], timeout_s: float = MESSAGE_TIMEOUT_S) -> dict:
+    def wait_for(
+        self, what: str, matches: Callable[[AttrDict], bool], timeout_s: float = MESSAGE_TIMEOUT_S
+    ) -> AttrDict:
         """
         Return the next event that matches, dropping those before it.
 
@@ -59,15 +61,15 @@ class Client:
         warnings: list[str] = []
         while True:
             try:
-                event = events.get(timeout=max(0.0, deadline - time.monotonic()))
+                event = AttrDict(events.get(timeout=max(0.0, deadline - time.monotonic())))
             except Empty:
                 said = "; ".join(warnings[-3:]) or "the client gave no warning"
                 raise RelayError(
                     f"{self.name} ({self.address}): {what} did not come within {timeout_s:.0f} s ({said})",
                     LOOK_AT_LOGS.format(host=self.domain),
                 ) from None
-            if event["kind"] in (EventType.WARNING, EventType.ERROR):
-                warnings.append(event["msg"])
+            if event.kind in (EventType.WARNING, EventType.ERROR):
+                warnings.append(event.msg)
             if matches(event):
                 return event
 
@@ -77,8 +79,8 @@ class Client:
 
         Raises ``RelayError`` where it is not ``text``, or was not encrypted end to end.
         """
-        event = self.wait_for("a message", lambda event: event["kind"] == EventType.INCOMING_MSG)
-        message = self.account.get_message_by_id(event["msg_id"]).get_snapshot()
+        event = self.wait_for("a message", lambda event: event.kind == EventType.INCOMING_MSG)
+        message = self.account.get_message_by_id(event.msg_id).get_snapshot()
         if message.text != text:
             raise RelayError(
                 f"{self.name} got {message.text!r} instead of {text!r}", LOOK_AT_LOGS.format(host=self.domain)
@@ -152,19 +154,18 @@ def make_contact(inviter: Client, joiner: Client) -> tuple[Chat, Chat]:
     Returns the chat as the inviter has it, and as the joiner has it.
     """
     joiner.account.secure_join(inviter.account.get_qr_code())
-    finished = {
-        joiner: EventType.SECUREJOIN_JOINER_PROGRESS,
-        inviter: EventType.SECUREJOIN_INVITER_PROGRESS,
-    }
-    contacts = {}
-    for client, kind in ((inviter, finished[inviter]), (joiner, finished[joiner])):
+    chats = []
+    for client, kind in (
+        (inviter, EventType.SECUREJOIN_INVITER_PROGRESS),
+        (joiner, EventType.SECUREJOIN_JOINER_PROGRESS),
+    ):
         event = client.wait_for(
             "the end of securejoin",
-            lambda event, kind=kind: event["kind"] == kind and event["progress"] == 1000,
+            lambda event, kind=kind: event.kind == kind and event.progress == 1000,
             SETUP_TIMEOUT_S,
         )
-        contacts[client.name] = client.account.get_contact_by_id(event["contact_id"])
-    return contacts[inviter.name].create_chat(), contacts[joiner.name].create_chat()
+        chats.append(client.account.get_contact_by_id(event.contact_id).create_chat())
+    return chats[0], chats[1]
 
 
 def round_trips(one: Client, one_chat: Chat, two: Client, two_chat: Chat, count: int) -> list[float]:
