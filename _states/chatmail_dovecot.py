@@ -119,7 +119,7 @@ def inotify_limits(name, minimum):
     In a container these limits belong to its host. Where they are too low and cannot be raised the state succeeds with
     a warning that says what to do there.
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": "", "warnings": []}
+    ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     limits = __salt__["chatmail_dovecot.inotify_limits"]()
     low = {limit: value for limit, value in limits.items() if value is None or value < minimum}
     raisable = {
@@ -130,7 +130,8 @@ def inotify_limits(name, minimum):
     if not __opts__["test"]:
         raised = {limit for limit in raisable if __salt__["chatmail_dovecot.set_inotify_limit"](limit, minimum)}
         raisable = {limit: value for limit, value in raisable.items() if limit in raised}
-    ret["warnings"] = [_limit_warning(limit, low[limit], minimum) for limit in low if limit not in raisable]
+    if warnings := [_limit_warning(limit, low[limit], minimum) for limit in low if limit not in raisable]:
+        ret["warnings"] = warnings
     ret["changes"] = {f"fs.inotify.{limit}": {"old": value, "new": minimum} for limit, value in raisable.items()}
 
     kept = _kept_limits(name, limits, minimum) | raisable.keys()
