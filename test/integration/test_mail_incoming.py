@@ -1,0 +1,251 @@
+"""What other servers may send to port 25: the incoming filter, DKIM, and what never passes."""
+
+import smtplib
+import socket
+from email import message_from_bytes
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from _modules import chatmail_dkim
+from test import messages
+from test.integration.mailing import ForeignDomain, attempt, deliver, inbox
+from test.mail_clients import unchecked_tls
+from test.relay.deploy import quoted_strings
+
+CLEARTEXT = (523, "Encryption Needed: Invalid Unencrypted Mail")
+
+
+@pytest.fixture(scope="module")
+def foreign(lab, tmp_path_factory) -> ForeignDomain:
+    """A domain with a published key; ``unsigned.test`` and the like have none."""
+    path = tmp_path_factory.mktemp("dkim") / "mail.private"
+    chatmail_dkim.make_key(str(path))
+    (path.parent / "KeyTable").write_text(f"mail._domainkey.foreign.test foreign.test:mail:{path}\n")
+    record = chatmail_dkim.record(str(path.parent / "KeyTable"))
+    for name in ("mail._domainkey.foreign.test.", "mail._domainkey.sub.foreign.test."):
+        lab.publish(name, "TXT", [quoted_strings(record["value"])])
+    yield ForeignDomain("foreign.test", path.read_bytes())
+    lab.withdraw("mail._domainkey.foreign.test.", "TXT")
+    lab.withdraw("mail._domainkey.sub.foreign.test.", "TXT")
+
+
+@pytest.fixture
+def author(foreign) -> str:
+    return f"someone@{foreign.name}"
+
+
+def test_signed_and_encrypted_mail_arrives_unchanged(one, bob, foreign, author):
+    message = messages.encrypted(author, bob.address, preamble=".dot\r\nümläut\r\n")
+    assert deliver(one.address, author, bob.address, foreign.signed(message)) is None
+    [arrived] = inbox(bob)
+    assert arrived.split(b"\r\n\r\n", 1)[1] == message.split(b"\r\n\r\n", 1)[1]
+    header = message_from_bytes(arrived)
+    for name in ("Received", "DKIM-Signature", "Authentication-Results"):
+        assert header.get_all(name) is None, name
+
+
+def test_unsigned_mail_is_refused(one, bob, author):
+    code, text = deliver(one.address, author, bob.address, messages.encrypted(author, bob.address))
+    assert code == 554
+    assert text.startswith("5.7.1 No DKIM signature found")
+
+
+def test_a_signature_of_another_domain_does_not_count(one, bob, foreign):
+    for other in ("victim.test", "sub.foreign.test"):
+        sender = f"someone@{other}"
+        message = foreign.signed(messages.encrypted(sender, bob.address))
+        code, text = deliver(one.address, sender, bob.address, message)
+        assert code == 554
+        assert text.startswith("5.7.1 No valid DKIM signature found")
+
+
+def test_one_good_signature_among_others_suffices(one, bob, foreign, author):
+    message = messages.encrypted(author, bob.address)
+    message = foreign.signed(foreign.signed(message), domain="list.test")
+    assert deliver(one.address, author, bob.address, message) is None
+
+
+@pytest.mark.parametrize("part", [b"multipart/encrypted", b"-----END PGP"])
+def test_a_changed_message_is_refused(one, bob, foreign, author, part):
+    signed = foreign.signed(messages.encrypted(author, bob.address, epilogue="the end\r\n"))
+    changed = signed.replace(b"the end", b"The end") if part.startswith(b"-") else signed.replace(b"To:", b"To: x,")
+    code, text = deliver(one.address, author, bob.address, changed)
+    assert code == 554
+    assert text.startswith("5.7.1 No valid DKIM signature found")
+
+
+def test_a_key_that_cannot_be_fetched_is_a_reason_to_try_again(one, bob, foreign):
+    """The lab's name server refuses what is not below .test."""
+    sender = "someone@unreachable.example"
+    message = foreign.signed(messages.encrypted(sender, bob.address), domain="unreachable.example")
+    code, text = deliver(one.address, sender, bob.address, message)
+    assert (code, text[:5]) == (451, "4.7.5")
+
+
+def test_a_key_that_was_rotated_is_found_at_once(lab, one, bob, foreign, author):
+    new = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = new.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    message = messages.encrypted(author, bob.address)
+    rotated = ForeignDomain(foreign.name, pem)
+    assert deliver(one.address, author, bob.address, rotated.signed(message, selector="new"))[0] == 554
+    public = new.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    import base64
+
+    value = f"v=DKIM1;k=rsa;p={base64.b64encode(public).decode()}"
+    lab.publish("new._domainkey.foreign.test.", "TXT", [quoted_strings(value)])
+    try:
+        assert deliver(one.address, author, bob.address, rotated.signed(message, selector="new")) is None
+    finally:
+        lab.withdraw("new._domainkey.foreign.test.", "TXT")
+
+
+@pytest.mark.parametrize("literal", ["[192.0.2.0]", "[IPv6:2001:db8::1]"])
+def test_a_domain_literal_needs_no_signature(one, bob, literal):
+    sender = f"someone@{literal}"
+    assert deliver(one.address, sender, bob.address, messages.encrypted(sender, bob.address)) is None
+    assert len(inbox(bob)) == 1
+
+
+def test_the_own_domain_is_not_trusted_from_outside(one, alice, bob):
+    refusal = deliver(one.address, alice.address, bob.address, messages.encrypted(alice.address, bob.address))
+    assert refusal[0] == 554
+    assert "No DKIM signature found" in refusal[1]
+
+
+@pytest.mark.parametrize("sample", [messages.plain, messages.fake_encrypted, messages.literal, messages.read_receipt])
+def test_cleartext_to_a_fresh_address_is_refused(one, bob, foreign, author, sample):
+    message = foreign.signed(sample(author, bob.address))
+    assert deliver(one.address, author, bob.address, message) == CLEARTEXT
+
+
+def test_cleartext_is_refused_for_any_spelling_of_an_address(one, bob, foreign, author):
+    local, domain = bob.address.split("@")
+    for recipient in (f"{local}+tag@{domain}", f"{local.upper()}@{domain}", f"{local}+a+b@{domain.upper()}"):
+        message = foreign.signed(messages.plain(author, recipient))
+        assert deliver(one.address, author, recipient, message) == CLEARTEXT
+
+
+def test_cleartext_passes_where_the_mailbox_allows_it(one, one_host, bob, foreign, author):
+    one_host.run(["rm", f"/home/vmail/mail/{one.domain}/{bob.address}/enforceE2EEincoming"])
+    message = foreign.signed(messages.plain(author, bob.address))
+    assert deliver(one.address, author, bob.address, message) is None
+    assert len(inbox(bob)) == 1
+
+
+@pytest.mark.parametrize(
+    "sample", [messages.version_line, messages.legacy_packets, messages.partial_lengths, messages.securejoin]
+)
+def test_other_forms_of_encrypted_mail_and_securejoin_pass(one, bob, foreign, author, sample):
+    assert deliver(one.address, author, bob.address, foreign.signed(sample(author, bob.address))) is None
+    assert len(inbox(bob)) == 1
+
+
+def test_a_detail_address_reaches_its_mailbox(one, bob, foreign, author):
+    local, domain = bob.address.split("@")
+    recipient = f"{local}+tag@{domain}"
+    message = foreign.signed(messages.encrypted(author, recipient))
+    assert deliver(one.address, author, recipient, message) is None
+    assert len(inbox(bob)) == 1
+
+
+def test_a_bounce_of_another_server_passes(one, bob, foreign):
+    message = foreign.signed(messages.bounce("MAILER-DAEMON@foreign.test", bob.address))
+    assert deliver(one.address, "", bob.address, message) is None
+    assert len(inbox(bob)) == 1
+
+
+def test_a_rewritten_envelope_sender_is_never_bounced_to(one, bob, foreign, author):
+    message = foreign.signed(messages.encrypted(author, bob.address))
+    rewritten = "SRS1=HHH=example.test==HHH=TT=example.test=alice@forwarder.test"
+    assert deliver(one.address, rewritten, bob.address, message) is None
+    [arrived] = inbox(bob)
+    assert message_from_bytes(arrived)["Return-Path"] == "<>"
+
+
+def test_several_from_fields_or_addresses_are_refused(one, bob, foreign, author):
+    two_fields = messages.encrypted(author, bob.address, headers="From: <president@example.test>\r\n")
+    two_addresses = messages.encrypted(author, bob.address).replace(
+        f"From: <{author}>".encode(), f"From: <{author}>, <president@example.test>".encode()
+    )
+    assert b"president" in two_addresses
+    for message in (two_fields, two_addresses):
+        assert deliver(one.address, author, bob.address, foreign.signed(message))[0] == 500
+
+
+def test_mail_for_other_domains_is_refused(one, two, author):
+    for recipient in ("someone@elsewhere.test", f"nobody999@{two.domain}", "user%elsewhere.test@_one.test"):
+        refusal = deliver(one.address, author, recipient, messages.encrypted(author, recipient))
+        assert refusal[0] in (550, 554), recipient
+
+
+def test_port_25_wants_tls_first(one, bob, author):
+    with smtplib.SMTP(one.address, 25, timeout=20) as client:
+        client.ehlo()
+        code, text = client.docmd(f"MAIL FROM:<{author}>")
+    assert code == 530
+    assert text.startswith(b"5.7.0 Must issue a STARTTLS command first")
+
+
+def test_disabled_addresses_get_nothing_and_nobody_is_told(one, one_host, bob, foreign, author):
+    one_host.run(["touch", f"/home/vmail/mail/{one.domain}/{bob.address}/DISABLED"])
+    message = foreign.signed(messages.encrypted(author, bob.address))
+    assert deliver(one.address, author, bob.address, message) is None
+    one_host.run(["rm", f"/home/vmail/mail/{one.domain}/{bob.address}/DISABLED"])
+    assert deliver(one.address, author, bob.address, message) is None
+    assert len(inbox(bob)) == 1
+
+
+@pytest.mark.parametrize(
+    "end", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r", b"\n.\r", b"\r\n\x00.\r\n"], ids=repr
+)
+def test_no_message_is_smuggled_behind_another(one, bob, foreign, author, end):
+    """Only CRLF.CRLF ends DATA (RFC 5321 section 4.1.1.4): what follows another sequence is no new transaction."""
+    inner = (
+        f"MAIL FROM:<{author}>\r\nRCPT TO:<{bob.address}>\r\nDATA\r\n".encode()
+        + foreign.signed(messages.encrypted(author, bob.address, subject="smuggled"))
+        + b"\r\n.\r\n"
+    )
+    outer = foreign.signed(messages.encrypted(author, bob.address, epilogue="outer\r\n"))
+    with socket.create_connection((one.address, 25), timeout=20) as raw:
+        client = smtplib.SMTP(timeout=20)
+        client.sock = raw
+        client.getreply()
+        client.starttls(context=unchecked_tls())
+        client.ehlo()
+        client.mail(author)
+        client.rcpt(bob.address)
+        assert client.docmd("DATA")[0] == 354
+        client.send(outer + end + inner)
+        code, _ = client.getreply()
+        client.close()
+    # Whatever was answered to the whole: it is one message at the most, and an altered one has no valid signature.
+    with one_inbox(bob) as count:
+        assert count <= (1 if code == 250 else 0)
+
+
+def one_inbox(user):
+    """The number of messages of ``user`` after a marker message has arrived, so that nothing can still be under way."""
+    import contextlib
+
+    @contextlib.contextmanager
+    def counted():
+        marker = "someone@[192.0.2.9]"
+        assert deliver(user.relay.address, marker, user.address, messages.encrypted(marker, user.address)) is None
+        arrived = inbox(user)
+        yield sum(b"192.0.2.9" not in message for message in arrived)
+
+    return counted()
+
+
+def test_a_refusal_leaves_the_dialogue_in_step(one, bob, foreign, author):
+    good = foreign.signed(messages.encrypted(author, bob.address))
+    with smtplib.SMTP(one.address, 25, timeout=20) as client:
+        client.starttls(context=unchecked_tls())
+        assert attempt(client, author, bob.address, messages.encrypted(author, bob.address))[0] == 554
+        assert attempt(client, author, bob.address, foreign.signed(messages.plain(author, bob.address))) == CLEARTEXT
+        assert attempt(client, author, bob.address, good) is None
+    assert len(inbox(bob)) == 1

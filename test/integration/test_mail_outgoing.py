@@ -1,0 +1,161 @@
+"""What clients may send: submission, the outgoing filter, signing, delivery here and to another relay."""
+
+import smtplib
+from email import message_from_bytes
+
+import pytest
+
+from test import messages
+from test.integration.mailing import attempt, inbox, submit
+from test.mail_clients import submission, unchecked_tls
+from test.relay.delivery import new_user
+
+NEEDED = "523 Encryption Needed: Invalid Unencrypted Mail"
+
+
+def refused_as_cleartext(refusal) -> bool:
+    return refusal is not None and f"{refusal[0]} {refusal[1]}".startswith(NEEDED)
+
+
+@pytest.mark.parametrize("port", [465, 587])
+def test_an_encrypted_message_arrives(alice, bob, port):
+    assert submit(alice, bob.address, messages.encrypted(alice.address, bob.address), port=port) is None
+    assert len(inbox(bob)) == 1
+
+
+@pytest.mark.parametrize("recipient", ["bob", "carol"])
+def test_what_arrives_tells_nothing_about_the_way(request, alice, recipient):
+    reader = request.getfixturevalue(recipient)
+    message = messages.encrypted(
+        alice.address,
+        reader.address,
+        subject="Secret plans",
+        headers="User-Agent: tell-tale\r\nX-Mailer: tell-tale\r\nX-Originating-IP: 203.0.113.9\r\n"
+        "Received: from home (203.0.113.9) by nowhere; Mon, 1 Jan 2024 00:00:00 +0000\r\n",
+    )
+    assert submit(alice, reader.address, message) is None
+    [arrived] = inbox(reader)
+    header = message_from_bytes(arrived)
+    assert header.get_all("Subject") == ["[...]"]
+    for name in ("Received", "DKIM-Signature", "Authentication-Results", "User-Agent", "X-Mailer", "X-Originating-IP"):
+        assert header.get_all(name) is None, name
+    for trace in (b"tell-tale", b"203.0.113.9", b"Secret plans", b"198.18."):
+        assert trace not in arrived
+
+
+@pytest.mark.parametrize("recipient", ["bob", "carol"])
+def test_the_body_arrives_byte_for_byte(request, alice, recipient):
+    reader = request.getfixturevalue(recipient)
+    preamble = ".a dot\r\n..two\r\n. \r\nümläut and \x7f\r\n" + "x" * 900 + "\r\n"
+    message = messages.encrypted(alice.address, reader.address, preamble=preamble)
+    assert submit(alice, reader.address, message) is None
+    [arrived] = inbox(reader)
+    assert arrived.split(b"\r\n\r\n", 1)[1] == message.split(b"\r\n\r\n", 1)[1]
+
+
+@pytest.mark.parametrize(
+    "sample", [messages.plain, messages.fake_encrypted, messages.literal, messages.read_receipt, messages.version_line]
+)
+def test_cleartext_is_refused(alice, bob, sample):
+    assert refused_as_cleartext(submit(alice, bob.address, sample(alice.address, bob.address)))
+
+
+@pytest.mark.parametrize("sample", [messages.legacy_packets, messages.partial_lengths, messages.securejoin])
+def test_other_forms_of_encrypted_mail_and_securejoin_pass(alice, bob, sample):
+    assert submit(alice, bob.address, sample(alice.address, bob.address)) is None
+    assert len(inbox(bob)) == 1
+
+
+def test_a_setup_message_goes_to_oneself_only(alice, bob):
+    assert submit(alice, alice.address, messages.autocrypt_setup(alice.address, alice.address)) is None
+    assert refused_as_cleartext(submit(alice, bob.address, messages.autocrypt_setup(alice.address, bob.address)))
+
+
+@pytest.mark.parametrize("forged", ["somebody@elsewhere.test", "bob"])
+def test_a_forged_from_is_refused(alice, bob, forged):
+    author = bob.address if forged == "bob" else forged
+    code, text = submit(alice, bob.address, messages.encrypted(author, bob.address))
+    assert code == 500
+    assert text.startswith("Invalid FROM")
+
+
+def test_two_from_fields_are_refused(alice, bob):
+    message = messages.encrypted(alice.address, bob.address, headers=f"From: <{bob.address}>\r\n")
+    assert submit(alice, bob.address, message)[0] == 500
+
+
+def test_an_envelope_sender_of_another_login_is_refused(alice, bob):
+    message = messages.encrypted(bob.address, alice.address)
+    assert submit(alice, alice.address, message, sender=bob.address)[0] == 553
+
+
+def test_a_client_that_did_not_log_in_sends_nothing(one, bob):
+    with smtplib.SMTP_SSL(one.address, 465, context=unchecked_tls(), timeout=20) as client:
+        refusal = attempt(client, "x@_one.test", bob.address, messages.encrypted("x@_one.test", bob.address))
+    assert refusal[0] == 554
+    assert "Access denied" in refusal[1]
+
+
+def test_a_sender_that_is_too_fast_is_told_so(one, bob):
+    hasty = new_user(one)
+    message = messages.encrypted(hasty.address, bob.address)
+    outcomes = [submit(hasty, bob.address, message) for _ in range(13)]
+    assert outcomes[:10] == [None] * 10
+    refusal = next(outcome for outcome in outcomes if outcome)
+    assert refusal[0] == 450
+    assert "4.7.1: Too much mail from" in refusal[1]
+
+
+def test_a_message_that_is_too_large_ends_neither_dialogue_nor_filter(alice, bob):
+    large = messages.encrypted(alice.address, bob.address, payload=messages.encrypted_payload(26 * 1024 * 1024))
+    small = messages.encrypted(alice.address, bob.address)
+    with submission(alice.relay.address, alice.address, alice.password) as client:
+        # Without SIZE= on MAIL, so that the limit is met while the data comes.
+        client.esmtp_features.pop("size", None)
+        assert attempt(client, alice.address, bob.address, large)[0] == 552
+        assert attempt(client, alice.address, bob.address, small) is None
+    assert len(inbox(bob)) == 1
+
+
+def test_several_recipients_on_both_relays_each_get_one(alice, bob, carol):
+    message = messages.encrypted(alice.address, bob.address)
+    assert submit(alice, [bob.address, carol.address], message) is None
+    assert len(inbox(bob)) == 1
+    assert len(inbox(carol)) == 1
+
+
+@pytest.mark.parametrize("domain", ["_one.test", "_two.test"])
+def test_a_bounce_for_an_unknown_address_comes_back(alice, domain):
+    unknown = f"nobody999@{domain}"
+    assert submit(alice, unknown, messages.encrypted(alice.address, unknown)) is None
+    [bounce] = inbox(alice)
+    report = message_from_bytes(bounce)
+    assert report.get_content_type() == "multipart/report"
+    assert unknown.encode() in bounce
+
+
+def test_passthrough_addresses_may_have_cleartext(lab, two, two_host):
+    """Set by the pillar; the services restart with it, and go back to refusing without it."""
+    support, sender, outsider = (new_user(two) for _ in range(3))
+    lab.pillar(
+        two.domain,
+        {
+            "chatmail": {
+                "mail_domain": two.domain,
+                "passthrough_senders": [sender.address],
+                "passthrough_recipients": support.address,
+            }
+        },
+    )
+    lab.salt_ssh(two.domain, "state.apply", "chatmail")
+    try:
+        assert submit(outsider, support.address, messages.plain(outsider.address, support.address)) is None
+        both = [support.address, sender.address]
+        assert refused_as_cleartext(submit(outsider, both, messages.plain(outsider.address, support.address)))
+        assert submit(sender, outsider.address, messages.plain(sender.address, outsider.address)) is None
+        assert len(inbox(support)) == 1
+        assert len(inbox(outsider)) == 1
+    finally:
+        lab.pillar(two.domain, {"chatmail": {"mail_domain": two.domain}})
+        lab.salt_ssh(two.domain, "state.apply", "chatmail")
+    assert refused_as_cleartext(submit(outsider, support.address, messages.plain(outsider.address, support.address)))
