@@ -144,7 +144,8 @@ def listeners(ports, root="/"):
         The ports to look at, such as ``25/tcp`` and ``53/udp``.
 
     Returns a list of mappings with ``port``, ``process``, ``pid`` and ``unit`` (None where it has none; ``pid`` None
-    where the process cannot be seen from here, such as that of a container's host), one for each port and process.
+    where the process cannot be seen from here, such as that of a container's host), one for each port and process, by
+    ascending port.
 
     CLI Example:
 
@@ -157,7 +158,7 @@ def listeners(ports, root="/"):
     owners = _owners(proc, sockets)
     seen = sorted(
         {(port, owners.get(inode)) for inode, port in sockets.items()},
-        key=lambda item: (list(ports).index(item[0]), item[1] or 0),
+        key=lambda item: (int(item[0].partition("/")[0]), item[0], item[1] or 0),
     )
     nobody = {"pid": None, "process": "a process that cannot be seen from here", "unit": None}
     return [{"port": port} | (_process(proc, pid) if pid else nobody) for port, pid in seen]
@@ -359,10 +360,9 @@ def problems(ports, takeover=False, root="/"):
     # Another system is to be installed anew, and may have no dpkg to ask.
     foreign = foreign_configurations(root) if right and not adopted(root) else {}
     if foreign and not takeover:
-        found += [
-            f"{directory} has a configuration that is not the relay's: {', '.join(files)}; the relay would replace it. "
-            "If nothing else needs it, set `takeover: true` below `chatmail:` in the pillar: "
-            f"then it is kept aside in /{BACKUPS} first."
-            for directory, files in foreign.items()
-        ]
+        files = ", ".join(file for directory in foreign.values() for file in directory)
+        found.append(
+            f"the relay would replace a configuration that is not its own: {files}. If nothing else needs it, set "
+            f"`takeover: true` below `chatmail:` in the pillar: then it is kept aside in /{BACKUPS} first."
+        )
     return found, list(foreign)
