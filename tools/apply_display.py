@@ -97,7 +97,7 @@ def counter(state: Progress) -> str:
 
 def summary(result: HostResult, width: int) -> list[Text]:
     """Return the lines that tell one host's outcome; ``width`` columns are there."""
-    lines = [_headline(result)]
+    lines = [_headline(result, width)]
     for error in result.errors:
         lines += [Text(f"    {line}", "red") for line in _wrap(error, width - 4)]
     for state in result.failed:
@@ -109,7 +109,7 @@ def summary(result: HostResult, width: int) -> list[Text]:
     return lines
 
 
-def _headline(result: HostResult) -> Text:
+def _headline(result: HostResult, width: int) -> Text:
     line = Text("  ✓ " if result.succeeded else "  ✗ ", "green" if result.succeeded else "red")
     line.append(result.host, "bold")
     if not result.states:
@@ -118,14 +118,19 @@ def _headline(result: HostResult) -> Text:
     line.append(f"  {succeeded} succeeded, {len(result.changed)} changed, ")
     line.append(f"{len(result.failed)} failed", "red" if result.failed else "")
     line.append(f", {result.seconds:.1f} s")
-    if slow := _slowest(result.states):
-        line.append(f"  (longest: {slow})", "bright_black")
-    return line
+    longest = _longest(result.states, width - len(line) - len("  (longest: )"))
+    return line.append(f"  (longest: {longest})", "bright_black") if longest else line
 
 
-def _slowest(states: Sequence[StateResult]) -> str:
-    slow = sorted((state for state in states if state.seconds >= 1), key=lambda state: -state.seconds)
-    return ", ".join(f"{state.identifier} {state.seconds:.0f} s" for state in slow[:3])
+def _longest(states: Sequence[StateResult], width: int) -> str:
+    """Name the states that took longest, at most three and no more than have room."""
+    named = ""
+    for state in sorted(states, key=lambda state: -state.seconds)[:3]:
+        more = f"{named}{', ' if named else ''}{state.identifier} {state.seconds:.0f} s"
+        if state.seconds < 1 or len(more) > width:
+            break
+        named = more
+    return named
 
 
 def _wrap(text: str, width: int) -> list[str]:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import smtplib
 import sys
 import time
 from pathlib import Path
@@ -12,8 +13,9 @@ from rich.table import Table
 
 from test.lab import Lab
 from test.lab.errors import LabError
+from test.mail_clients import ImapError
 from test.relay import chat, delivery
-from test.relay.deploy import deploy, publish_records
+from test.relay.deploy import configure, deploy, publish_records
 from test.relay.errors import RelayError
 from test.relay.figures import Distribution, Figures
 from test.relay.steps import Steps
@@ -33,6 +35,7 @@ def run(steps: Steps) -> Figures:
     config_dir = lab.layout.salt / "etc"
     with steps.step(f"The lab: hosts {ONE} and {TWO}"):
         lab.up(HOSTS)
+        configure(lab, HOSTS)
         bare = not any(_is_deployed(lab, host) for host in HOSTS)
 
     with steps.step("First apply, both hosts at once" if bare else "Apply; the hosts were deployed before"):
@@ -138,6 +141,10 @@ def main() -> int:
         figures = run(steps)
     except RelayError as error:
         steps.console.print(f"\n[red]✗[/red] {error}\n  {error.next_step}", highlight=False, soft_wrap=True)
+        return 1
+    except (ImapError, smtplib.SMTPException, OSError) as error:
+        steps.console.print(f"\n✗ {type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
+        steps.console.print(f"  Look at the relays' logs: make lab-ssh HOST={ONE}, then journalctl -n 100")
         return 1
     except LabError as error:
         steps.console.print(f"\n✗ The lab: {error}", style="red", highlight=False, markup=False, soft_wrap=True)

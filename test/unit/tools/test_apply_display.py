@@ -62,8 +62,16 @@ def test_slow_states_are_named_and_quick_ones_are_not():
 
 def test_summary_of_success_is_one_line():
     ran = StateResult("dovecot-packages", "pkg.installed", "chatmail.dovecot", True, True, "", 14.2)
-    text = shown(HostResult("relay", (ran,), (), 41.2))
+    text = shown(HostResult("relay", (ran,), (), 41.2), width=100)
     assert text == "  ✓ relay  1 succeeded, 1 changed, 0 failed, 41.2 s  (longest: dovecot-packages 14 s)"
+
+
+def test_summary_names_no_more_long_states_than_have_room():
+    ran = tuple(StateResult(f"packages-{n}", "pkg.installed", "s", True, False, "", 10.0 - n) for n in range(3))
+    text = shown(HostResult("relay", ran, (), 41.2), width=80)
+    assert "packages-0 10 s" in text
+    assert "packages-1" not in text
+    assert len(text) <= 80
 
 
 def test_summary_of_failure_wraps_the_states_own_words():
