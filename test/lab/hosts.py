@@ -75,7 +75,17 @@ class Host:
         seconds. Raises LabError with the command's output if it fails and ``check`` is true, or if it does not end.
         """
         clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"]
-        enter = ["nsenter", f"--target={self.init().pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--wd=/"]
+        enter = [
+            "nsenter",
+            f"--target={self.init().pid}",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--net",
+            "--pid",
+            "--root",
+            "--wd",
+        ]
         done = finish([*enter, *clean, *argv], text_in=input, timeout=timeout)
         if check and done.returncode:
             output = f"{done.stdout[-3000:]}{done.stderr[-3000:]}"
@@ -195,8 +205,8 @@ def _hand_over_to_knot(view: Path) -> None:
         shutil.chown(path, int(entry[1]), int(entry[2]))
 
 
-def boot(host: Host) -> None:
-    """Start the host's systemd-nspawn; `wait_until_up` waits for the result. Ends what is left of an earlier one."""
+def boot(host: Host) -> subprocess.Popen:
+    """Start the host's systemd-nspawn, for `wait_until_up` to wait for. Ends what is left of an earlier one."""
     destroy_processes(host)
     environment = [f"--setenv={name}={value}" for name, value in processes.marks(host.layout, host.role).items()]
     nspawn = [
@@ -209,7 +219,7 @@ def boot(host: Host) -> None:
     ]
     groups = [str(group) for group in make_cgroups(host.layout.machine(host.number))]
     with host.console.open("ab") as console:
-        subprocess.Popen(
+        return subprocess.Popen(
             ["sh", "-c", JOIN_AND_EXEC, "sh", *groups, "--", *nspawn],
             env=processes.marked_environment(host.layout, host.role),
             stdin=subprocess.DEVNULL,
@@ -220,10 +230,10 @@ def boot(host: Host) -> None:
         )
 
 
-def wait_until_up(host: Host, *, patience: float = 60) -> None:
+def wait_until_up(host: Host, nspawn: subprocess.Popen, *, patience: float = 60) -> None:
     """Wait until the host's sshd greets, at most `patience` seconds, else raise LabError with the console's end."""
     deadline = time.monotonic() + patience
-    while time.monotonic() < deadline and host.own_processes():
+    while time.monotonic() < deadline and nspawn.poll() is None:
         try:
             with socket.create_connection((str(host.ipv4), 22), timeout=1) as connection:
                 if connection.recv(4) == b"SSH-":

@@ -103,17 +103,21 @@ class Lab:
         """
         machine.require_root_on_debian_12()
         with machine.lock(self.layout.lock):
+            processes.end(processes.find(self.layout))
+            # A program that was just being started is not recognised in that moment.
             processes_left = processes.end(processes.find(self.layout))
-            machine.take_down_links(self.layout)
-            machine.remove_cgroups(self.layout)
+            if owner := machine.foreign_owner(self.layout):
+                say(f"the bridge {self.layout.bridge} belongs to the lab in {owner} and stays")
+            else:
+                machine.take_down_links(self.layout)
+                machine.remove_cgroups(self.layout)
             images.clean_unfinished(self.layout)
             machine.restore_inotify_limits(self._read_record()["inotify"])
             machine.remove_tree(self.layout.run)
             machine.remove_tree(self.layout.state)
-            left = [f"process {process.pid} ({process.command})" for process in processes_left]
-            left += [f"interface {name}" for name in machine.links_left(self.layout)]
-            if left:
-                raise LabError(f"still there after down: {', '.join(left)}")
+            if processes_left:
+                left = ", ".join(f"{process.pid} ({process.command})" for process in processes_left)
+                raise LabError(f"these processes of the lab do not end: {left}")
         say("down")
 
     def status(self) -> list[tuple[Host, str]]:
@@ -147,6 +151,7 @@ class Lab:
 
     def _prepare(self, raise_inotify: bool) -> None:
         layout = self.layout
+        machine.set_up_bridge(layout)
         (layout.run / "ssh").mkdir(parents=True, exist_ok=True)
         (layout.run / "ssh").chmod(0o700)
         layout.state.mkdir(parents=True, exist_ok=True)
@@ -156,7 +161,6 @@ class Lab:
             low = machine.low_inotify_limits()
             self._write_record(inotify=low | self._read_record()["inotify"])
             machine.raise_inotify_limits(low)
-        machine.set_up_bridge(layout)
         apt.start_cache(layout)
         hosts.make_ssh_key(layout.ssh_key, "chatmail-lab")
         nameserver.make_secret(layout)
@@ -174,12 +178,13 @@ class Lab:
         self._write_record(hosts=numbers)
 
     def _boot(self, asleep: Sequence[Host]) -> None:
+        booting = []
         for host in asleep:
             image = images.NAME_SERVER_IMAGE if host.name == NAME_SERVER else images.BARE
             hosts.create(host, images.image_root(self.layout, image))
-            hosts.boot(host)
-        for host in asleep:
-            hosts.wait_until_up(host)
+            booting.append((host, hosts.boot(host)))
+        for host, nspawn in booting:
+            hosts.wait_until_up(host, nspawn)
 
     def _require_up(self) -> None:
         if not self._read_record()["hosts"] or not self.name_server.is_running():

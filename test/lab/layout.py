@@ -49,8 +49,8 @@ class Layout:
 
     @property
     def run(self) -> Path:
-        """Holds ssh's control sockets, whose paths are limited to some 100 bytes (unix(7))."""
-        return Path("/run") / self.bridge
+        """Holds ssh's control sockets, whose paths have at most 107 bytes (unix(7)), unlike a checkout's."""
+        return Path("/run") / f"{self.bridge}-{zlib.crc32(bytes(self.state)):08x}"
 
     @property
     def images(self) -> Path:

@@ -105,13 +105,12 @@ def set_up_bridge(layout: Layout) -> None:
 
     Raises LabError if the bridge belongs to the lab of another checkout.
     """
-    bridge = next((link for link in interfaces() if link["ifname"] == layout.bridge), None)
-    if bridge and not _is_ours(layout, bridge):
+    if owner := foreign_owner(layout):
         raise LabError(
-            f"the bridge {layout.bridge} belongs to the lab in {bridge.get('ifalias') or 'another place'}: "
+            f"the bridge {layout.bridge} belongs to the lab in {owner}: "
             f"take that lab down first, or choose another name for this one, as in LAB_NAME=b"
         )
-    if not bridge:
+    if not any(link["ifname"] == layout.bridge for link in interfaces()):
         # A fixed hardware address, or the bridge would change its own with each host that comes and goes.
         hardware = "02:" + ":".join(f"{byte:02x}" for byte in b"cm" + layout.ipv4(BRIDGE_NUMBER).packed[1:])
         run(["ip", "link", "add", layout.bridge, "address", hardware, "type", "bridge", "mcast_snooping", "0"])
@@ -133,15 +132,18 @@ def take_down_links(layout: Layout) -> None:
     """Remove the cables of hosts that are gone, and the bridge."""
     for link in interfaces():
         name = link["ifname"]
-        if layout.cable_pattern.fullmatch(name) or (name == layout.bridge and _is_ours(layout, link)):
+        if name == layout.bridge or layout.cable_pattern.fullmatch(name):
             # A cable whose host has just ended may go by itself meanwhile.
             subprocess.run(["ip", "link", "delete", name], capture_output=True, check=False)
 
 
-def _is_ours(layout: Layout, link: dict) -> bool:
-    """Without alias it is one that an aborted `up` had just made; one whose directory has gone is nobody's."""
-    owner = link.get("ifalias", "")
-    return not owner or owner == str(layout.state) or not Path(owner).exists()
+def foreign_owner(layout: Layout) -> str:
+    """The state directory of another checkout's lab that has the bridge, or nothing.
+
+    Without alias the bridge is one that an aborted `up` had just made; one whose directory has gone is nobody's.
+    """
+    owners = (link.get("ifalias", "") for link in interfaces() if link["ifname"] == layout.bridge)
+    return next((owner for owner in owners if owner != str(layout.state) and Path(owner, "lab.json").exists()), "")
 
 
 def links_left(layout: Layout) -> list[str]:

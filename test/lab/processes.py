@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,36 +51,41 @@ def start_time(stat: str) -> int:
     return int(stat.rpartition(")")[2].split()[19])
 
 
-def is_namespace_init(status: str) -> bool:
-    """Whether /proc/PID/status tells of the first process of an inner PID namespace."""
-    numbers = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
-    return len(numbers) > 1 and numbers[-1] == "1"
+def namespace_numbers(status: str) -> list[int]:
+    """The numbers by which a process is known, from this PID namespace inwards, in a /proc/PID/status text."""
+    line = next((line for line in status.splitlines() if line.startswith("NSpid:")), "NSpid:")
+    return [int(number) for number in line.split()[1:]]
 
 
 def find(layout: Layout) -> list[Process]:
     """All live processes that the lab started, inits of the hosts among them; not what runs inside the hosts."""
-    return list(_scan(layout))
+    numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    found = (_look_at(number, layout) for number in numbers if number != os.getpid())
+    return [process for process in found if process]
 
 
-def _scan(layout: Layout) -> Iterator[Process]:
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            stat = (entry / "stat").read_text(errors="replace")
-            title = (entry / "cmdline").read_bytes().decode(errors="replace")
-            environment = parse_environment((entry / "environ").read_bytes())
-            status = (entry / "status").read_text(errors="replace")
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-        role = environment.get(ROLE_VARIABLE, "") if environment.get(LAB_VARIABLE) == str(layout.state) else ""
-        if title.startswith("ssh:") and f"{layout.run}/" in title:
-            role = "ssh"
-        inside = len(next(line for line in status.splitlines() if line.startswith("NSpid:")).split()) > 2
-        is_init = is_namespace_init(status)
-        if role and (is_init or not inside):
-            command = stat.partition("(")[2].rpartition(")")[0]
-            yield Process(int(entry.name), start_time(stat), command, role, is_init)
+def _look_at(number: int, layout: Layout) -> Process | None:
+    entry = Path(f"/proc/{number}")
+    try:
+        role = _role((entry / "environ").read_bytes(), (entry / "cmdline").read_bytes(), layout)
+        if not role:
+            return None
+        stat = (entry / "stat").read_text(errors="replace")
+        depth = namespace_numbers((entry / "status").read_text(errors="replace"))
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    is_init = len(depth) > 1 and depth[-1] == 1
+    if len(depth) > 1 and not is_init:
+        return None
+    command = stat.partition("(")[2].rpartition(")")[0]
+    return Process(number, start_time(stat), command, role, is_init)
+
+
+def _role(environment: bytes, title: bytes, layout: Layout) -> str:
+    if title.startswith(b"ssh: ") and f"{layout.run}/".encode() in title:
+        return "ssh"
+    variables = parse_environment(environment)
+    return variables.get(ROLE_VARIABLE, "") if variables.get(LAB_VARIABLE) == str(layout.state) else ""
 
 
 def is_alive(process: Process) -> bool:
