@@ -8,6 +8,7 @@ from pathlib import Path
 
 from test.lab import apt, processes
 from test.lab.commands import run, step
+from test.lab.errors import LabError
 from test.lab.layout import Layout
 from test.lab.machine import lock, mounts_below, remove_tree
 
@@ -56,18 +57,21 @@ def _build(layout: Layout, image: Image, sources: list[str], root: Path) -> None
     options = [f"--aptopt={line}" for line in apt.settings(layout)]
     # In namespaces of its own, so that an end by force leaves neither a process nor a mount.
     namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    run(
-        [
-            *namespaces,
-            *("mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase"),
-            f"--include={','.join(image.packages)}",
-            *options,
-            *("bookworm", str(unfinished), "-"),
-        ],
-        text_in="".join(f"{line}\n" for line in sources),
-        timeout=900,
-        env=processes.marked_environment(layout, "mmdebstrap"),
-    )
+    argv = [
+        *namespaces,
+        *("mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase"),
+        f"--include={','.join(image.packages)}",
+        *options,
+        *("bookworm", str(unfinished), "-"),
+    ]
+    lines = "".join(f"{line}\n" for line in sources)
+    try:
+        run(argv, text_in=lines, timeout=900, env=processes.marked_environment(layout, "mmdebstrap"))
+    except LabError as error:
+        raise LabError(
+            f"{error}\nno {image.role} root file system: see that `apt-get update` succeeds on this machine, "
+            f"and that {layout.cache} has 1 GB of room; then run `up` again"
+        ) from error
     _finish(unfinished)
     unfinished.rename(root)
 

@@ -70,3 +70,37 @@ def test_who_is_not_root_is_refused(monkeypatch):
     monkeypatch.setattr(machine.os, "geteuid", lambda: 1000)
     with pytest.raises(LabError, match="needs root"):
         machine.require_root_on_debian_12()
+
+
+@pytest.fixture
+def policy(tmp_path, monkeypatch):
+    policy = tmp_path / "policy-rc.d"
+    monkeypatch.setattr(machine, "POLICY", policy)
+    monkeypatch.setattr(machine, "PACKAGES", {"tool": str(tmp_path / "tool"), "there": str(tmp_path)})
+    return policy
+
+
+def test_missing_packages_are_installed_while_daemons_are_held(policy, monkeypatch):
+    seen = []
+    monkeypatch.setattr(machine, "run", lambda argv, **_: seen.append((argv, policy.stat().st_mode & 0o777)))
+    assert machine.install_packages() == ["tool"]
+    assert [argv[-1] for argv, _ in seen] == ["update", "tool"]
+    assert {mode for _, mode in seen} == {0o755}
+    assert not policy.exists()
+
+
+def test_the_hold_on_daemons_ends_when_an_installation_fails(policy, monkeypatch):
+    def fail(argv, **_):
+        raise LabError("no network")
+
+    monkeypatch.setattr(machine, "run", fail)
+    with pytest.raises(LabError, match="no network"):
+        machine.install_packages()
+    assert not policy.exists()
+
+
+def test_an_administrators_policy_stays(policy, monkeypatch):
+    policy.write_text("theirs")
+    monkeypatch.setattr(machine, "run", lambda argv, **_: "")
+    machine.install_packages()
+    assert policy.read_text() == "theirs"
