@@ -1,0 +1,120 @@
+"""The notification plugin is built on the relay, fits its Dovecot, and never keeps Dovecot from working."""
+
+import pytest
+
+from test.lab import Host, Lab
+from test.lab.saltconf import SaltFailed
+from test.relay.delivery import new_user
+
+PLUGIN = "/usr/lib/dovecot/modules/lib20_imap_instant_plugin.so"
+LINK = "/run/dovecot-imap-instant.conf"
+COMPILER = ["gcc", "gcc-12", "libc6-dev", "dovecot-dev", "binutils"]
+LEFTOVER = "hello"
+
+
+def apply(lab: Lab, *args: str) -> dict[str, dict]:
+    """Apply Dovecot's component to the second relay; returns its states by their IDs, also of a failed apply."""
+    try:
+        states = lab.salt_ssh("_two.test", "state.apply", "chatmail.dovecot", *args)
+    except SaltFailed as failed:
+        assert isinstance(failed.result, dict), failed
+        states = failed.result
+    return {state["__id__"]: state for state in states.values()}
+
+
+def installed(host: Host, packages: list[str]) -> set[str]:
+    listing = host.run(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n"]).stdout
+    return {pkg for pkg in packages if f"{pkg} installed\n" in listing}
+
+
+def instant(host: Host) -> bool:
+    """Whether Dovecot's configuration names the plugin."""
+    return "imap_instant" in host.run(["doveconf", "-n"]).stdout
+
+
+@pytest.fixture
+def relay(lab, two_host, two):
+    """The second relay; afterwards it is mended, as an operator would do it."""
+    yield two_host
+    states = apply(lab)
+    assert {name: state["comment"] for name, state in states.items() if not state["result"]} == {}
+    assert instant(two_host)
+    assert apply(lab)["dovecot-current"]["changes"] == {}
+
+
+def test_no_compiler_stays_on_the_relay(one_host):
+    assert installed(one_host, COMPILER) == set()
+    assert one_host.run(["ls", "-A", "/var/lib/chatmail"], check=False).stdout.split() == []
+
+
+def test_a_dovecot_of_another_abi_works_without_the_plugin_until_the_next_apply(lab, relay, two):
+    """As after a security upgrade: Dovecot restarts, and the plugin is for the Dovecot before."""
+    relay.run(["sed", "-i", "s/ABIv19(2.3.19.1)/ABIv18(2.3.18.0)/", PLUGIN])
+    relay.run(["systemctl", "restart", "dovecot"])
+    assert not instant(relay)
+    new_user(two)
+    log = relay.run(["journalctl", "-u", "dovecot", "-n", "50", "-o", "cat"]).stdout
+    assert "no instant notifications" in log
+
+    pending = apply(lab, "test=True")["dovecot-instant-plugin"]
+    assert pending["result"] is None
+    assert pending["changes"]["dovecot"]["old"] == "2.3.ABIv18(2.3.18.0)"
+    states = apply(lab)
+    assert states["dovecot-instant-plugin"]["changes"]["dovecot"]["new"] == "2.3.ABIv19(2.3.19.1)"
+    assert "restarted" in states["dovecot-current"]["comment"]
+    assert instant(relay)
+    assert installed(relay, COMPILER) == set()
+
+
+def test_a_removed_plugin_is_built_again(lab, relay, two):
+    relay.run(["rm", PLUGIN])
+    assert apply(lab)["dovecot-instant-plugin"]["result"] is True
+    assert instant(relay)
+    new_user(two)
+
+
+def test_a_plugin_that_cannot_be_built_leaves_dovecot_working_and_no_compiler(lab, relay, two):
+    relay.run(["rm", PLUGIN])
+    relay.run(["systemctl", "restart", "dovecot"])
+    relay.write("/usr/local/bin/gcc", "#!/bin/sh\necho 'internal compiler error' >&2\nexit 4\n", mode="0755")
+    try:
+        states = apply(lab)
+    finally:
+        relay.run(["rm", "/usr/local/bin/gcc"])
+    failed = {name for name, state in states.items() if state["result"] is False}
+    assert failed == {"dovecot-instant-plugin"}
+    comment = states["dovecot-instant-plugin"]["comment"]
+    assert "internal compiler error" in comment
+    assert "apply again" in comment
+    assert states["dovecot-instant-plugin"]["changes"] == {}
+    assert installed(relay, COMPILER) == set()
+    assert not instant(relay)
+    new_user(two)
+
+
+def test_packages_that_a_killed_build_left_are_purged_and_no_others(lab, relay):
+    relay.run(["apt-get", "-qq", "install", "--no-install-recommends", LEFTOVER], timeout=120)
+    relay.write("/var/lib/chatmail/dovecot-build-packages", f"{LEFTOVER}\n")
+    plugin = apply(lab)["dovecot-instant-plugin"]
+    assert plugin["result"] is True
+    assert list(plugin["changes"]) == [LEFTOVER]
+    assert installed(relay, [LEFTOVER, "dovecot-core"]) == {"dovecot-core"}
+
+
+def test_a_limit_that_the_container_cannot_raise_is_a_warning_that_says_what_to_do(lab, one_host):
+    """In the lab's hosts /proc/sys is read-only."""
+    path = "/etc/sysctl.d/99-never-written.conf"
+    (state,) = lab.salt_ssh(
+        "_one.test", "state.single", "chatmail_dovecot.inotify_limits", f"name={path}", "minimum=2000000000"
+    ).values()
+    assert (state["result"], state["changes"]) == (True, {})
+    assert "max_user_instances" in state["warnings"][0]
+    assert "sysctl -w fs.inotify.max_user_instances=2000000000" in state["warnings"][0]
+    assert one_host.run(["test", "-e", path], check=False).returncode == 1
+
+
+def test_dovecots_limits_of_inotify_are_raised_or_missed_aloud(applied):
+    (state,) = [s for s in applied["_one.test"].states.values() if s["__id__"] == "dovecot-inotify-limits"]
+    limits = [int(word.rstrip(",;")) for word in state["comment"].split() if word.rstrip(",;").isdigit()][:-1]
+    assert len(limits) == 2
+    assert all(limit >= 65535 for limit in limits) is ("warnings" not in state)
