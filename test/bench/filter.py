@@ -126,9 +126,8 @@ def measure(directory: Path, root: Path) -> None:
             print_rates(len(octets), direct, filtered)
             each = (processor_seconds(pid) - used) / (ROUNDS * MESSAGES)
             print(f"the filter's processor time: {each * 1000:.2f} ms a message")
-            print(
-                f"its memory: {memory / 1024:.1f} MiB, {ROUNDS * MESSAGES} messages later {resident_kib(pid) / 1024:.1f} MiB"
-            )
+            after = resident_kib(pid) / 1024
+            print(f"its memory: {memory / 1024:.1f} MiB, {ROUNDS * MESSAGES} messages later {after:.1f} MiB")
     finally:
         shutil.rmtree(directory)
 

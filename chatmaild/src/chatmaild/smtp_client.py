@@ -12,8 +12,8 @@ from . import address
 from .smtp_server import Envelope
 
 CONNECT_SECONDS = 60
-REPLY_SECONDS = 60
-TOTAL_SECONDS = 90  # Postfix waits 100 s for the filter's answer (smtpd_proxy_timeout)
+# Bounds all steps together: Postfix waits 100 s for the filter's answer (smtpd_proxy_timeout).
+TOTAL_SECONDS = 90
 REPLY_LINES_MAX = 100
 CHUNK = 64 * 1024  # octets
 
@@ -114,8 +114,7 @@ class _Connection:
 
     async def _write(self, octets: bytes | memoryview) -> None:
         self._writer.write(octets)
-        async with asyncio.timeout(REPLY_SECONDS):
-            await self._writer.drain()
+        await self._writer.drain()
 
     async def _expect(self, code: int) -> _Reply:
         reply = await self._reply()
@@ -132,16 +131,15 @@ class _Connection:
     async def _reply(self) -> _Reply:
         """Read a reply of one or more lines (RFC 5321 section 4.2.1); the text is collapsed to one line."""
         texts = []
-        async with asyncio.timeout(REPLY_SECONDS):
-            for _ in range(REPLY_LINES_MAX):
-                try:
-                    line = await self._reader.readuntil(b"\n")
-                except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-                    raise ConnectionResetError("no complete reply") from error
-                match = _REPLY_LINE.fullmatch(line)
-                if not match:
-                    break
-                texts.append((match[3] or b"").decode("ascii", "replace").strip())
-                if match[2] != b"-":
-                    return _Reply(int(match[1]), " ".join(texts))
+        for _ in range(REPLY_LINES_MAX):
+            try:
+                line = await self._reader.readuntil(b"\n")
+            except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+                raise ConnectionResetError("no complete reply") from error
+            match = _REPLY_LINE.fullmatch(line)
+            if not match:
+                break
+            texts.append((match[3] or b"").decode("ascii", "replace").strip())
+            if match[2] != b"-":
+                return _Reply(int(match[1]), " ".join(texts))
         raise ConnectionResetError("not an SMTP reply")

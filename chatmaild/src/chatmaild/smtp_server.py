@@ -156,8 +156,9 @@ class Session:
 
     async def _reply(self, reply: str) -> None:
         self._writer.write(reply.encode("ascii") + b"\r\n")
-        async with asyncio.timeout(IDLE_SECONDS):
-            await self._writer.drain()
+        if self._writer.transport.get_write_buffer_size():
+            async with asyncio.timeout(IDLE_SECONDS):
+                await self._writer.drain()
 
     async def _line(self) -> bytes | None:
         """The next command without its CRLF; None if it ends in a bare LF, so that no guess is made where it ends."""
