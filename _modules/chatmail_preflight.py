@@ -341,8 +341,7 @@ def problems(ports, takeover=False, root="/"):
     takeover
         Whether foreign configuration may be replaced.
 
-    Returns a pair: the list of sentences that say what is wrong and what to do, and the directories that are to be
-    kept aside, both empty if all is well.
+    Returns a list of sentences that say what is wrong and what to do, empty if all is well.
 
     CLI Example:
 
@@ -358,11 +357,11 @@ def problems(ports, takeover=False, root="/"):
         )
     found += port_conflicts(listeners(ports, root), ports)
     # Another system is to be installed anew, and may have no dpkg to ask.
-    foreign = foreign_configurations(root) if right and not adopted(root) else {}
-    if foreign and not takeover:
+    foreign = {} if takeover or adopted(root) or not right else foreign_configurations(root)
+    if foreign:
         files = ", ".join(file for directory in foreign.values() for file in directory)
         found.append(
             f"the relay would replace a configuration that is not its own: {files}. If nothing else needs it, set "
             f"`takeover: true` below `chatmail:` in the pillar: then it is kept aside in /{BACKUPS} first."
         )
-    return found, list(foreign)
+    return found

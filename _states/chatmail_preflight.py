@@ -1,5 +1,5 @@
 """
-Refuses a host that is not fit to be a relay, before anything on it is touched.
+Refuses a host that is not fit to be a relay, before anything on it is touched, and then makes it the relay's.
 """
 
 
@@ -12,7 +12,7 @@ def __virtual__():
 def passed(name, ports, takeover=False):
     """
     Promise that the host runs Debian 12, that the relay's ports are free or the relay's, and that no configuration
-    of somebody else is lost.
+    of somebody else is in the way; it changes nothing.
 
     .. code-block:: yaml
 
@@ -27,32 +27,52 @@ def passed(name, ports, takeover=False):
     ports
         For each port the daemons that may listen there, by the names of their systemd services.
     takeover
-        Replace a Postfix, Dovecot, nginx or unbound configuration that was there before; it is kept aside below
-        ``/var/backups/chatmail``.
+        Whether a Postfix, Dovecot, nginx or unbound configuration that was there before may be replaced.
 
-    All reasons are reported at once. The first time a host passes, ``/etc/chatmail/adopted`` notes it; from then on
-    the configuration found there is the relay's own.
+    All reasons are reported at once.
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": "The host is fit to be a relay."}
-    problems, to_keep = __salt__["chatmail_preflight.problems"](ports, takeover)
-    if problems:
-        lines = ["This host is not fit to be a relay; nothing on it was changed."]
-        ret.update(result=False, comment="\n".join(lines + [f"- {problem}" for problem in problems]))
-        return ret
+    problems = __salt__["chatmail_preflight.problems"](ports, takeover)
+    if not problems:
+        return {"name": name, "changes": {}, "result": True, "comment": "The host is fit to be a relay."}
+    lines = ["This host is not fit to be a relay; nothing on it was changed."]
+    return {
+        "name": name,
+        "changes": {},
+        "result": False,
+        "comment": "\n".join(lines + [f"- {problem}" for problem in problems]),
+    }
+
+
+def adopted(name):
+    """
+    Promise that ``/etc/chatmail/adopted`` notes that the host is the relay's, so that the configuration found on it
+    later is the relay's own; what the relay is going to replace is kept aside below ``/var/backups/chatmail``.
+
+    .. code-block:: yaml
+
+        preflight-adopted:
+          chatmail_preflight.adopted:
+            - require:
+              - chatmail_preflight: preflight
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": "The host is the relay's."}
     if __salt__["chatmail_preflight.adopted"]():
         return ret
+    foreign = list(__salt__["chatmail_preflight.foreign_configurations"]())
     if __opts__["test"]:
-        ret["changes"] = {directory: {"old": "in use", "new": "kept aside"} for directory in to_keep}
+        ret["changes"] = {directory: {"old": "in use", "new": "kept aside"} for directory in foreign}
         ret["changes"]["adopted"] = {"old": False, "new": True}
-        ret.update(result=None, comment="The host is fit to be a relay and would become one.")
+        ret.update(result=None, comment="The host would become the relay's.")
         return ret
     try:
-        kept = __salt__["chatmail_preflight.adopt"](to_keep)
+        kept = __salt__["chatmail_preflight.adopt"](foreign)
     except OSError as error:
         ret.update(result=False, comment=f"The old configuration could not be kept aside: {error}")
         return ret
     ret["changes"] = {directory: {"old": "in use", "new": f"kept aside in {copy}"} for directory, copy in kept.items()}
     ret["changes"]["adopted"] = {"old": False, "new": True}
-    if kept:
-        ret["comment"] += " " + "; ".join(f"{directory} is kept aside in {copy}" for directory, copy in kept.items())
+    ret["comment"] = " ".join(
+        ["The host is the relay's from now on."]
+        + [f"{directory} is kept aside in {copy}." for directory, copy in kept.items()]
+    )
     return ret

@@ -42,3 +42,11 @@ preflight:
       - chatmail_settings: settings-valid
     - order: 2
     - failhard: True
+
+# After the other checks that refuse a host early, and before everything that changes it.
+preflight-adopted:
+  chatmail_preflight.adopted:
+    - require:
+      - chatmail_preflight: preflight
+    - order: 200
+    - failhard: True

@@ -60,7 +60,7 @@ class Host:
             status.write("\n".join(lines) + "\nDescription: x\nMaintainer: x <x@example.org>\n\n")
 
     def problems(self, takeover=False) -> list[str]:
-        return chatmail_preflight.problems(PORTS, takeover, self.root)[0]
+        return chatmail_preflight.problems(PORTS, takeover, self.root)
 
 
 def md5(text: str) -> str:
@@ -73,7 +73,7 @@ def host(tmp_path):
 
 
 def test_a_bare_debian_12_host_passes(host):
-    assert chatmail_preflight.problems(PORTS, False, host.root) == ([], [])
+    assert host.problems() == []
 
 
 @pytest.mark.parametrize(
@@ -264,9 +264,10 @@ def test_all_foreign_files_are_named_at_once(host):
 
 
 @pytest.mark.parametrize(("file", "directory"), FOREIGN)
-def test_with_takeover_it_is_to_be_kept_aside(host, file, directory):
+def test_with_takeover_it_is_no_obstacle_but_is_known(host, file, directory):
     host.write(file, "something = own\n")
-    assert chatmail_preflight.problems(PORTS, True, host.root) == ([], [directory])
+    assert host.problems(takeover=True) == []
+    assert chatmail_preflight.foreign_configurations(host.root) == {directory: [f"/{file}"]}
 
 
 def test_takeover_is_no_excuse_for_a_taken_port(host):
@@ -320,7 +321,7 @@ def test_an_adopted_host_owns_the_configuration_found_on_it(host):
     assert chatmail_preflight.adopt([], host.root) == {}
     assert chatmail_preflight.adopted(host.root)
     host.write("etc/postfix/main.cf", "ours")
-    assert chatmail_preflight.problems(PORTS, False, host.root) == ([], [])
+    assert host.problems() == []
     host.listen(25, 100)
     assert len(host.problems()) == 1
 

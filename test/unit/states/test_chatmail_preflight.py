@@ -17,7 +17,7 @@ def testmode(request):
 
 @pytest.fixture
 def host():
-    return {"problems": [], "foreign": [], "adopted": False, "calls": []}
+    return {"problems": [], "foreign": {}, "adopted": False, "calls": []}
 
 
 @pytest.fixture
@@ -33,7 +33,8 @@ def configure_loader_modules(testmode, host):
         chatmail_preflight: {
             "__opts__": {"test": testmode},
             "__salt__": {
-                "chatmail_preflight.problems": lambda ports, takeover: (host["problems"], host["foreign"]),
+                "chatmail_preflight.problems": lambda ports, takeover: host["problems"],
+                "chatmail_preflight.foreign_configurations": lambda: host["foreign"],
                 "chatmail_preflight.adopted": lambda: host["adopted"],
                 "chatmail_preflight.adopt": adopt,
             },
@@ -48,19 +49,24 @@ def test_an_unfit_host_is_refused_with_every_reason(host):
     assert ret["comment"].splitlines()[1:] == ["- one.", "- two."]
 
 
-def test_a_fit_host_is_adopted_once(host, testmode):
+def test_a_fit_host_passes_and_nothing_is_changed_by_looking(host):
     ret = chatmail_preflight.passed("preflight", PORTS)
+    assert (ret["result"], ret["changes"], host["calls"]) == (True, {}, [])
+
+
+def test_a_host_is_adopted_once(host, testmode):
+    ret = chatmail_preflight.adopted("preflight-adopted")
     assert ret["result"] is (None if testmode else True)
     assert ret["changes"] == {"adopted": {"old": False, "new": True}}
     assert host["calls"] == ([] if testmode else [[]])
     host["adopted"] = True
-    ret = chatmail_preflight.passed("preflight", PORTS)
+    ret = chatmail_preflight.adopted("preflight-adopted")
     assert (ret["result"], ret["changes"]) == (True, {})
 
 
 def test_what_is_kept_aside_is_named(host, testmode):
-    host["foreign"] = ["/etc/postfix"]
-    ret = chatmail_preflight.passed("preflight", PORTS, takeover=True)
+    host["foreign"] = {"/etc/postfix": ["/etc/postfix/main.cf"]}
+    ret = chatmail_preflight.adopted("preflight-adopted")
     assert ret["result"] is (None if testmode else True)
     assert "/etc/postfix" in ret["changes"]
     assert host["calls"] == ([] if testmode else [["/etc/postfix"]])
@@ -68,8 +74,8 @@ def test_what_is_kept_aside_is_named(host, testmode):
 
 
 def test_a_copy_that_fails_is_told(host, testmode):
-    host["foreign"] = ["/full"]
-    ret = chatmail_preflight.passed("preflight", PORTS, takeover=True)
+    host["foreign"] = {"/full": ["/full/file"]}
+    ret = chatmail_preflight.adopted("preflight-adopted")
     assert ret["result"] is (None if testmode else False)
     assert testmode or ("No space left" in ret["comment"] and ret["changes"] == {})
     assert not host["adopted"]
