@@ -1,14 +1,12 @@
 """How long a message takes to an idle client, and whether each is announced: plain SMTP and IMAP clients."""
 
-import base64
-import secrets
 import smtplib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from email.utils import formatdate, make_msgid
 
+from test import messages
 from test.mail_clients import ImapClient, send, submission
 from test.relay.chat import credentials
 
@@ -50,52 +48,6 @@ def new_user(relay: Relay) -> User:
     return user
 
 
-def encrypted_message(sender: str, recipient: str, size: int = 4096) -> bytes:
-    """
-    Return a message in the form of PGP/MIME (RFC 3156), which is what relays accept; nobody can decrypt it.
-
-    ``size`` is that of the random payload, in octets: one key packet and one packet of encrypted data (RFC 9580).
-    """
-    key = (
-        bytes([0xC1, 0xFF])
-        + (268).to_bytes(4, "big")
-        + b"\x03"
-        + secrets.token_bytes(8)
-        + b"\x01"
-        + secrets.token_bytes(258)
-    )
-    data = bytes([0xD2, 0xFF]) + (size + 1).to_bytes(4, "big") + b"\x01" + secrets.token_bytes(size)
-    armor = base64.encodebytes(key + data).decode().rstrip().replace("\n", "\r\n")
-    boundary = secrets.token_hex(12)
-    return "\r\n".join(
-        [
-            f"From: <{sender}>",
-            f"To: <{recipient}>",
-            "Subject: [...]",
-            f"Date: {formatdate()}",
-            f"Message-ID: {make_msgid(domain=sender.rpartition('@')[2])}",
-            "MIME-Version: 1.0",
-            f'Content-Type: multipart/encrypted; protocol="application/pgp-encrypted"; boundary="{boundary}"',
-            "",
-            f"--{boundary}",
-            "Content-Type: application/pgp-encrypted",
-            "",
-            "Version: 1",
-            "",
-            f"--{boundary}",
-            'Content-Type: application/octet-stream; name="encrypted.asc"',
-            "",
-            "-----BEGIN PGP MESSAGE-----",
-            "",
-            armor,
-            "-----END PGP MESSAGE-----",
-            "",
-            f"--{boundary}--",
-            "",
-        ]
-    ).encode()
-
-
 def measure(source: Relay, target: Relay, count: int, pause_s: float = 0.1) -> list[float | None]:
     """
     Send ``count`` messages, one after the other, from users of ``source`` to an idle client on ``target``.
@@ -116,7 +68,7 @@ def measure(source: Relay, target: Relay, count: int, pause_s: float = 0.1) -> l
 
 
 def _delay(client: smtplib.SMTP, writer: User, reader: User, inbox: ImapClient, number: int) -> float | None:
-    message = encrypted_message(writer.address, reader.address)
+    message = messages.encrypted(writer.address, reader.address)
     answered = send(client, writer.address, [reader.address], message)
     announced = inbox.wait_exists(number, LOST_AFTER_S)
     return None if announced is None else max(0.0, announced - answered)
