@@ -61,22 +61,29 @@ class Entity:
         return field
 
     def body(self) -> bytes:
-        """The body with its transfer encoding undone (RFC 2045 section 6).
+        """The body with its transfer encoding undone; see `body_span`."""
+        octets, start, end = self.body_span()
+        return bytes(memoryview(octets)[start:end])
 
+    def body_span(self) -> tuple[Octets, int, int]:
+        """The body with its transfer encoding undone (RFC 2045 section 6), in place where nothing is encoded.
+
+        :returns: octets, and the offsets where the body starts and ends in them.
         :raises MalformedMessage: the encoding is unknown or the body does not follow it.
         """
-        body = bytes(memoryview(self.message)[self.start : self.end])
         match self.value(b"content-transfer-encoding").lower():
             case b"" | b"7bit" | b"8bit" | b"binary":
-                return body
+                return self.message, self.start, self.end
             case b"quoted-printable":
-                return binascii.a2b_qp(body)
+                decoded = binascii.a2b_qp(memoryview(self.message)[self.start : self.end])
             case b"base64":
                 try:
-                    return binascii.a2b_base64(body)
+                    decoded = binascii.a2b_base64(memoryview(self.message)[self.start : self.end])
                 except binascii.Error as error:
                     raise MalformedMessage(f"base64 body: {error}") from error
-        raise MalformedMessage("unknown content-transfer-encoding")
+            case _:
+                raise MalformedMessage("unknown content-transfer-encoding")
+        return decoded, 0, len(decoded)
 
     def parts(self, most: int, *, padding: bool) -> list["Entity"]:
         """Split a multipart body (RFC 2046 section 5.1).

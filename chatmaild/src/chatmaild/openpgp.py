@@ -5,8 +5,9 @@ What is inside the encrypted packet cannot be seen; so all that can be asked is 
 
 import binascii
 import re
+from collections.abc import Iterable, Iterator
 
-from .mime import Entity, MalformedMessage
+from .mime import Entity, MalformedMessage, Octets
 
 # Packet types, RFC 9580 section 5.
 PUBLIC_KEY_ENCRYPTED_SESSION_KEY = 1
@@ -17,7 +18,7 @@ _BEGIN = b"-----BEGIN PGP MESSAGE-----\r\n"
 _END = b"-----END PGP MESSAGE-----"
 _CHECKSUM = re.compile(rb"\r\n=[A-Za-z0-9+/]{4}")
 _CHECKSUM_LENGTH = 7
-_DECODE_STEP = 1 << 20  # octets, a multiple of 4; other threads get a turn in between
+_DECODE_STEP = 1 << 18  # octets; other threads get a turn in between
 
 
 def is_encrypted_message(message: Entity, *, outgoing: bool) -> bool:
@@ -35,113 +36,145 @@ def is_encrypted_message(message: Entity, *, outgoing: bool) -> bool:
             and parts[0].content_type() == "application/pgp-encrypted"
             and parts[0].body().strip() == b"Version: 1"
             and parts[1].content_type() == "application/octet-stream"
-            and is_encrypted_armor(parts[1].body(), outgoing=outgoing)
+            and is_encrypted_armor(*parts[1].body_span(), outgoing=outgoing)
         )
     except MalformedMessage:
         return False
 
 
-def is_encrypted_armor(text: bytes, *, outgoing: bool) -> bool:
-    """Whether `text` is ASCII armor (RFC 9580 section 6) around an encrypted message.
+def is_encrypted_armor(text: Octets, start: int, end: int, *, outgoing: bool) -> bool:
+    """Whether ``text[start:end]`` is ASCII armor (RFC 9580 section 6) around an encrypted message.
+
+    Memory stays small: `text` is decoded in steps and not copied.
 
     :param outgoing: whether a line ``Version: ...`` is refused; Proton Mail sends one.
     """
-    payload = dearmor(text, version_allowed=not outgoing)
-    return payload is not None and is_encrypted_payload(payload)
+    span = _armor_span(text, start, end, version_allowed=not outgoing)
+    try:
+        return span is not None and is_encrypted_payload(_decode_base64(text, *span))
+    except binascii.Error:
+        return False
 
 
-def dearmor(text: bytes, *, version_allowed: bool) -> bytes | bytearray | None:
-    """Decode ASCII armor; None unless it is armor of a message and nothing else.
+def _armor_span(text: Octets, start: int, end: int, *, version_allowed: bool) -> tuple[int, int] | None:
+    """Where the base64 lines of ASCII armor start and end; None unless it is armor of a message and nothing else.
 
     Lines end in CRLF. No armor header is accepted, except Version if `version_allowed`. The checksum is optional and
     not verified (RFC 9580 section 6.1); a last line of ``=`` and four characters is taken for it.
     """
-    if not text.isascii() or not text.startswith(_BEGIN):
+    end = _without_line_breaks(text, start, end)
+    if not text.startswith(_BEGIN, start, end) or not text.endswith(_END, start + len(_BEGIN), end):
         return None
-    end = _without_line_breaks(text, len(text))
-    if not text.endswith(_END, len(_BEGIN), end):
-        return None
-    start, end = len(_BEGIN), _without_line_breaks(text, end - len(_END))
-    if text.startswith(b"Version: ", start):
+    start += len(_BEGIN)
+    end = _without_line_breaks(text, start, end - len(_END))
+    if text.startswith(b"Version: ", start, end):
         line_end = text.find(b"\r\n", start, end)
-        if not version_allowed or line_end < 0:
+        if not version_allowed or line_end < 0 or not text[start:line_end].isascii():
             return None
         start = line_end
     if _CHECKSUM.match(text, max(start, end - _CHECKSUM_LENGTH), end):
         end -= _CHECKSUM_LENGTH
-    return _decode_base64(text[start:end].translate(None, b"\r\n"))
+    return start, end
 
 
-def _without_line_breaks(text: bytes, end: int) -> int:
-    while text.endswith(b"\r\n", 0, end):
+def _without_line_breaks(text: Octets, start: int, end: int) -> int:
+    while text.endswith(b"\r\n", start, end):
         end -= 2
     return end
 
 
-def _decode_base64(text: bytes) -> bytes | bytearray | None:
-    if text.find(b"=", 0, max(0, len(text) - 2)) >= 0:
-        return None  # the steps below would each take padding at their end
-    payload = bytearray()
-    try:
-        for start in range(0, len(text), _DECODE_STEP):
-            payload += binascii.a2b_base64(text[start : start + _DECODE_STEP], strict_mode=True)
-    except binascii.Error:
-        return None
-    return payload
+def _decode_base64(text: Octets, start: int, end: int) -> Iterator[bytes]:
+    """Decode ``text[start:end]`` piece by piece (RFC 4648 section 4); line breaks are the only foreign characters.
+
+    :raises binascii.Error: it is not base64, or its padding is wrong.
+    """
+    rest, padded = b"", False
+    for step in range(start, end, _DECODE_STEP):
+        characters = rest + text[step : min(step + _DECODE_STEP, end)].translate(None, b"\r\n")
+        if padded and characters:
+            raise binascii.Error("data after padding")
+        whole = len(characters) // 4 * 4
+        rest = characters[whole:]
+        padding = characters.find(b"=", 0, whole)
+        padded = padding >= 0
+        if padded and padding < whole - 2:  # strict_mode overlooks a group of nothing but padding
+            raise binascii.Error("too much padding")
+        yield binascii.a2b_base64(characters[:whole], strict_mode=True)
+    if rest:
+        raise binascii.Error("incomplete group of four")
 
 
-def is_encrypted_payload(payload: bytes | bytearray) -> bool:
-    """Whether `payload` is any number of session key packets, then one integrity-protected packet, and no more.
+def is_encrypted_payload(pieces: Iterable[bytes]) -> bool:
+    """Whether OpenPGP data is any number of session key packets, then one integrity-protected packet, and no more.
 
     Packet bodies are not looked at. Cost is linear: each length octet is read once.
+
+    :param pieces: the data, cut anywhere.
     """
-    position = 0
+    data = _Reader(pieces)
     try:
-        while position < len(payload):
-            tag, position = _next_packet(payload, position)
-            if tag == ENCRYPTED_AND_INTEGRITY_PROTECTED:
-                return position == len(payload)
-            if tag not in (PUBLIC_KEY_ENCRYPTED_SESSION_KEY, SYMMETRIC_KEY_ENCRYPTED_SESSION_KEY):
-                return False
-    except IndexError:  # a header that the end of the data cuts off
+        while (tag := _next_packet(data)) in (PUBLIC_KEY_ENCRYPTED_SESSION_KEY, SYMMETRIC_KEY_ENCRYPTED_SESSION_KEY):
+            pass
+    except EOFError:
         return False
-    return False
+    return tag == ENCRYPTED_AND_INTEGRITY_PROTECTED and data.ends_here()
 
 
-def _next_packet(payload: bytes | bytearray, position: int) -> tuple[int, int]:
-    """Read the packet header at `position` (RFC 9580 section 4.2).
+class _Reader:
+    """A position in data that comes in pieces."""
 
-    :returns: tag, and the offset after the packet, which may lie behind the end of the data.
-    :raises IndexError: the data ends in the header, or it is no header of known length.
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._piece = b""
+        self._position = 0  # in the piece; behind its end after a skip
+
+    def octet(self) -> int:
+        """Read one octet; EOFError at the end."""
+        while self._position >= len(self._piece):
+            self._position -= len(self._piece)
+            self._piece = next(self._pieces, None)
+            if self._piece is None:
+                raise EOFError
+        self._position += 1
+        return self._piece[self._position - 1]
+
+    def number(self, size: int) -> int:
+        """Read a big-endian number of `size` octets; EOFError at the end."""
+        return int.from_bytes(bytes(self.octet() for _ in range(size)))
+
+    def skip(self, count: int) -> None:
+        """Go on by `count` octets, which need not be there."""
+        self._position += count
+
+    def ends_here(self) -> bool:
+        """Whether the position is the end; the rest is read."""
+        return self._position == len(self._piece) + sum(map(len, self._pieces))
+
+
+def _next_packet(data: _Reader) -> int:
+    """Read a packet header (RFC 9580 section 4.2) and skip the body.
+
+    :returns: the tag; 0, which is reserved, where there is no header of known length.
+    :raises EOFError: the data ends in the header.
     """
-    first = payload[position]
-    position += 1
+    first = data.octet()
     if first & 0xC0 == 0xC0:
-        return first & 0x3F, _skip_body(payload, position)
+        _skip_body(data)
+        return first & 0x3F
     if first & 0xC0 == 0x80 and first & 3 < 3:
         # Legacy format, which GnuPG writes.
-        size = 1 << (first & 3)
-        length = int.from_bytes(_slice(payload, position, size))
-        return first >> 2 & 0x0F, position + size + length
-    raise IndexError("not an OpenPGP packet header with a length")
+        data.skip(data.number(1 << (first & 3)))
+        return first >> 2 & 0x0F
+    return 0
 
 
-def _skip_body(payload: bytes | bytearray, position: int) -> int:
-    """The offset after a packet body in the current format, partial lengths included (RFC 9580 section 4.2.1)."""
-    while True:
-        octet = payload[position]
-        position += 1
-        if octet < 192:
-            return position + octet
-        if octet < 224:
-            return position + ((octet - 192) << 8) + payload[position] + 193
-        if octet == 255:
-            return position + 4 + int.from_bytes(_slice(payload, position, 4))
-        position += 1 << (octet & 0x1F)
-
-
-def _slice(payload: bytes | bytearray, position: int, size: int) -> bytes | bytearray:
-    octets = payload[position : position + size]
-    if len(octets) < size:
-        raise IndexError("truncated length")
-    return octets
+def _skip_body(data: _Reader) -> None:
+    """Skip a packet body in the current format, partial lengths included (RFC 9580 section 4.2.1)."""
+    while 224 <= (octet := data.octet()) < 255:
+        data.skip(1 << (octet & 0x1F))
+    if octet == 255:
+        data.skip(data.number(4))
+    elif octet >= 192:
+        data.skip((octet - 192 << 8) + data.octet() + 192)
+    else:
+        data.skip(octet)

@@ -4,8 +4,7 @@ import base64
 
 import pytest
 
-from chatmaild import mime
-from chatmaild.openpgp import dearmor, is_encrypted_armor, is_encrypted_message, is_encrypted_payload
+from chatmaild import mime, openpgp
 from test import messages
 
 ALICE, BOB = "alice@example.org", "bob@example.net"
@@ -48,6 +47,25 @@ OTHER_PAYLOADS = [
     "d2e10102",
     "c1ffffffffff",
 ]
+
+
+def is_encrypted_payload(payload: bytes) -> bool:
+    """The answer, which must not depend on how the data is cut."""
+    answers = {openpgp.is_encrypted_payload(_pieces(payload, size)) for size in (1, 7, 1 << 20)}
+    assert len(answers) == 1
+    return answers.pop()
+
+
+def _pieces(payload: bytes, size: int) -> list[bytes]:
+    return [payload[at : at + size] for at in range(0, len(payload), size)]
+
+
+def is_encrypted_armor(text: bytes, *, outgoing: bool) -> bool:
+    """The answer, which must not depend on what is around the armor."""
+    alone = openpgp.is_encrypted_armor(text, 0, len(text), outgoing=outgoing)
+    padded = b"\r\n=\r\n" + text + b"\r\n=\r\n"
+    assert openpgp.is_encrypted_armor(bytearray(padded), 5, 5 + len(text), outgoing=outgoing) == alone
+    return alone
 
 
 @pytest.mark.parametrize("payload", ENCRYPTED_PAYLOADS)
@@ -163,16 +181,33 @@ def test_only_one_version_line_passes(headers):
     assert not is_encrypted_armor(messages.armor(SMALL, headers), outgoing=False)
 
 
-def test_large_armor_is_decoded_in_steps_to_the_same_octets():
-    payload = messages.encrypted_payload(5_000_000)
-    assert dearmor(messages.armor(payload), version_allowed=False) == payload
-    # Padding where a step ends must not be taken for the end of the data.
-    text = base64.b64encode(bytes(786_430)) + base64.b64encode(b"more")
-    assert dearmor(_armored(text.decode()), version_allowed=False) is None
+@pytest.mark.parametrize("step", [1, 3, 4, 64, 66, 1000])
+@pytest.mark.parametrize("size", [3, 97, 98, 99, 5000])
+def test_the_answer_does_not_depend_on_the_steps_of_decoding(monkeypatch, step, size):
+    monkeypatch.setattr(openpgp, "_DECODE_STEP", step)
+    text = messages.armor(messages.packet(18, bytes(size)))
+    assert is_encrypted_armor(text, outgoing=True)
+    for wrong in (
+        _armored("0gEB0g=="),
+        _armored("0gE=0gEB"),
+        _armored("0gEB0gE=0gEB0gEB"),
+        _armored("0gEB0"),
+        _armored("0gEB="),
+    ):
+        assert not is_encrypted_armor(wrong, outgoing=True)
+
+
+def test_data_after_padding_is_refused_even_where_a_packet_would_end(monkeypatch):
+    monkeypatch.setattr(openpgp, "_DECODE_STEP", 8)
+    padded = base64.b64encode(messages.packet(18, bytes(2))).decode()
+    assert padded.endswith("==")
+    assert is_encrypted_armor(_armored(padded), outgoing=True)
+    first, second = base64.b64encode(bytes.fromhex("d2020101")).decode(), "AQEB"
+    assert not is_encrypted_armor(_armored(first + second), outgoing=True)
 
 
 def _is_encrypted(message: bytes, *, outgoing: bool) -> bool:
-    return is_encrypted_message(mime.parse(message), outgoing=outgoing)
+    return openpgp.is_encrypted_message(mime.parse(message), outgoing=outgoing)
 
 
 @pytest.mark.parametrize("outgoing", [True, False])
