@@ -62,6 +62,10 @@ class ForeignDomain:
     def signed(self, message: bytes, *, domain: str | None = None, selector: str = "mail") -> bytes:
         """``message`` with a DKIM-Signature whose d= is ``domain``, usually the own one."""
         header = dkim.sign(
-            message, selector.encode(), (domain or self.name).encode(), self._private_key, (b"relaxed", b"simple")
+            message,
+            selector.encode(),
+            (domain or self.name).encode(),
+            self._private_key,
+            canonicalize=(b"relaxed", b"simple"),
         )
         return header + message

@@ -64,7 +64,7 @@ def test_bad_local_parts_create_nothing(one, one_host, login, local_part):
 
 @LOGINS
 def test_a_password_may_hold_what_protocols_quote(one, login):
-    user = User(one, credentials(one.domain)[0], "pa\"ss\\wo'r/d %u\tx")
+    user = User(one, credentials(one.domain)[0], "pa\"ss\\wo'r/d %u")
     assert login(user)
     assert login(user)
     assert not login(User(one, user.address, "pa\"ss\\wo'r/d %u x"))
