@@ -10,10 +10,12 @@ It is no Salt runner: ``salt-run`` needs two seconds to start and loads a master
 
 import argparse
 import contextlib
+import fnmatch
 import logging
 import multiprocessing
 import os
 import re
+import select
 import selectors
 import shlex
 import signal
@@ -21,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -36,6 +39,7 @@ from tools.apply_result import HostResult, parse_return
 LOG = "chatmail-apply.log"
 """Where salt logs on the target, under the root that salt-ssh gives it there."""
 CONNECT_TIMEOUT_S = 10
+READY_TIMEOUT_S = 30
 MAX_LINE_BYTES = 16 << 20
 """A low state is one line, some hundred kilobytes of it; a host that sends more than this is not followed further."""
 
@@ -87,16 +91,16 @@ class ApplyError(Exception):
     """An apply that could not begin; the message says what is wrong and what to do."""
 
 
-class Busy(ApplyError):
-    """Another apply still runs on the target."""
-
-
 class _Host:
     """One target: how to reach it, and the session that follows its log."""
 
     def __init__(self, ssh: salt.client.ssh.SSH, name: str, target: dict):
+        for key, value in ssh.defaults.items():
+            target.setdefault(key, value)
         self.name = name
         self.progress = Progress(started=time.monotonic())
+        if target["passwd"]:
+            raise ApplyError(f"{name}: the roster has a password (`passwd:`). Use a key (`priv:`), or plain salt-ssh.")
         self.address, self.port, self.user = target["host"], target["port"] or 22, target["user"]
         single = salt.client.ssh.Single(
             ssh.opts, ["state.apply"], name, mods=ssh.mods, fsclient=ssh.fsclient, thin=ssh.thin, **target
@@ -114,27 +118,33 @@ class _Host:
         self._buffer = b""
         self._lowstate_seen = False
 
-    def wait_until_ready(self) -> None:
-        """
-        Wait until the target has answered; bounded by ssh's own timeout.
-
-        Raises ``Busy`` where another apply runs there, ``ApplyError`` where ssh does not get through.
-        """
+    def refusal(self) -> HostResult | None:
+        """Wait for the target's first answer; return why no apply can begin there, or None if one can."""
+        readable, _, _ = select.select([self._session.stdout], [], [], READY_TIMEOUT_S)
+        if not readable:
+            return self._unreachable(f"connected, but no answer within {READY_TIMEOUT_S} s")
         answer = self._session.stdout.readline().decode(errors="replace").strip()
         if answer == "ready":
             os.set_blocking(self._session.stdout.fileno(), False)
-            return
+            return None
         if answer.startswith("busy "):
             _, process, since = answer.split(" ", 2)
-            raise Busy(
-                f"{self.name}: an apply runs there already (process {process}, since {since} by its clock). "
+            error = (
+                f"An apply runs there already (process {process}, since {since} by its clock). "
                 "Wait until it has ended, then apply again. An apply that was interrupted here goes on there."
             )
-        error = self._session.stderr.read().decode(errors="replace").strip() or "no answer"
-        raise ApplyError(
-            f"{self.name}: ssh to {self.user}@{self.address}, port {self.port}, failed: {error}\n"
-            + _next_step(error, self.address, self.port, self.user)
+            return HostResult(self.name, (), (error,), self._elapsed_s, busy=True)
+        return self._unreachable(self._session.stderr.read().decode(errors="replace").strip() or "no answer")
+
+    def _unreachable(self, error: str) -> HostResult:
+        where = f"ssh to {self.user}@{self.address}, port {self.port}, failed: {error}"
+        return HostResult(
+            self.name, (), (where, _next_step(error, self.address, self.port, self.user)), self._elapsed_s
         )
+
+    @property
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self.progress.started
 
     def fileno(self) -> int:
         return self._session.stdout.fileno()
@@ -179,26 +189,21 @@ def apply(config_dir: Path, targets: Sequence[str], sls: Sequence[str], console:
         sls: what to apply, ``["chatmail"]`` for all of a relay.
         console: where the progress goes.
 
-    Returns one result a host. Raises ``ApplyError`` where it could not begin.
+    Returns one result a host, also for those that cannot be reached. Raises ``ApplyError`` where none could begin.
     """
-    ssh = _salt_ssh(config_dir, targets, sls)
-    hosts: list[_Host] = []
-    try:
-        for name, target in ssh.targets.items():
-            for key, value in ssh.defaults.items():
-                target.setdefault(key, value)
-            if target["passwd"]:
-                raise ApplyError(
-                    f"{name}: the roster has a password (`passwd:`). Use a key (`priv:`), or plain salt-ssh."
-                )
-            hosts.append(_Host(ssh, name, target))
-        for host in hosts:
-            host.wait_until_ready()
-        return _run(ssh, hosts, console)
-    finally:
-        for host in hosts:
-            host.close()
-        ssh.fsclient.destroy()
+    with ExitStack() as stack:
+        with console.status("packing Salt for the hosts, and connecting"):
+            ssh = _salt_ssh(config_dir, targets, sls)
+            stack.callback(ssh.fsclient.destroy)
+            hosts = [_Host(ssh, name, target) for name, target in ssh.targets.items()]
+            for host in hosts:
+                stack.callback(host.close)
+            refused = {host.name: refusal for host in hosts if (refusal := host.refusal())}
+        for name in refused:
+            del ssh.targets[name]
+        ready = [host for host in hosts if host.name not in refused]
+        results = refused | (_run(ssh, ready, console) if ready else {})
+        return [results[host.name] for host in hosts]
 
 
 def _salt_ssh(config_dir: Path, targets: Sequence[str], sls: Sequence[str]) -> salt.client.ssh.SSH:
@@ -211,8 +216,8 @@ def _salt_ssh(config_dir: Path, targets: Sequence[str], sls: Sequence[str]) -> s
     minion_opts = opts.get("ssh_minion_opts", {}) | {"log_file": LOG, "log_level_logfile": "info"}
     opts.update(
         argv=["state.apply", ",".join(sls)],
-        tgt=list(targets) if len(targets) > 1 else targets[0],
-        selected_target_option="list" if len(targets) > 1 else "glob",
+        tgt="*",
+        selected_target_option="glob",
         ssh_minion_opts=minion_opts,
         config_dir=str(config_dir),
     )
@@ -222,12 +227,18 @@ def _salt_ssh(config_dir: Path, targets: Sequence[str], sls: Sequence[str]) -> s
         ssh = salt.client.ssh.SSH(opts)
     except (SaltException, SaltSystemExit) as error:
         raise ApplyError(f"Salt cannot start: {error}") from error
-    if not ssh.targets:
-        raise ApplyError(f"No host in {roster} matches {' '.join(targets)}. Is it spelt as in the roster?")
+    for target in targets:
+        if not fnmatch.filter(ssh.targets, target):
+            raise ApplyError(f"No host in {roster} matches {target}; it has: {', '.join(ssh.targets) or 'none'}.")
+    ssh.targets = {
+        name: entry
+        for name, entry in ssh.targets.items()
+        if any(fnmatch.fnmatchcase(name, target) for target in targets)
+    }
     return ssh
 
 
-def _run(ssh: salt.client.ssh.SSH, hosts: Sequence[_Host], console: Console) -> list[HostResult]:
+def _run(ssh: salt.client.ssh.SSH, hosts: Sequence[_Host], console: Console) -> dict[str, HostResult]:
     """Run salt-ssh in a process of its own, and follow the hosts until each has its result."""
     # This process is single-threaded here: salt forks once more for every host.
     fork = multiprocessing.get_context("fork")
@@ -253,7 +264,7 @@ def _run(ssh: salt.client.ssh.SSH, hosts: Sequence[_Host], console: Console) -> 
                     try:
                         name, returned, retcode = receiver.recv()
                     except EOFError:
-                        return [*results.values(), *_lost(hosts, results)]
+                        return results | _lost(hosts, results)
                     results[name] = parse_return(name, returned, retcode, time.monotonic() - following[name].started)
                     del following[name]
                 display.refresh(following, time.monotonic())
@@ -263,7 +274,7 @@ def _run(ssh: salt.client.ssh.SSH, hosts: Sequence[_Host], console: Console) -> 
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGTERM)
         worker.join()
-    return [results[host.name] for host in hosts]
+    return results
 
 
 def _follow(host: _Host, selector: selectors.BaseSelector, display: Display) -> None:
@@ -275,12 +286,14 @@ def _follow(host: _Host, selector: selectors.BaseSelector, display: Display) -> 
         host.feed(line, display)
 
 
-def _lost(hosts: Sequence[_Host], results: dict[str, HostResult]) -> list[HostResult]:
+def _lost(hosts: Sequence[_Host], results: dict[str, HostResult]) -> dict[str, HostResult]:
     now = time.monotonic()
     error = "salt-ssh ended without a result for this host; .salt/ssh.log has the reason."
-    return [
-        HostResult(host.name, (), (error,), now - host.progress.started) for host in hosts if host.name not in results
-    ]
+    return {
+        host.name: HostResult(host.name, (), (error,), now - host.progress.started)
+        for host in hosts
+        if host.name not in results
+    }
 
 
 def _work(ssh: salt.client.ssh.SSH, sender: Connection) -> None:
@@ -314,7 +327,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(line, soft_wrap=True)
     if all(result.succeeded for result in results):
         return 0
-    console.print("Mend what is named above, then apply again: what is right already stays as it is.")
+    console.print("Mend what is named above, then apply again: what is right already stays as it is.", soft_wrap=True)
     return 1
 
 

@@ -31,13 +31,15 @@ class HostResult:
     """
     The outcome of an apply on one host.
 
-    Either ``states`` holds what ran, or ``errors`` says why nothing did. ``seconds`` is wall time on the controller.
+    Either ``states`` holds what ran, or ``errors`` says why nothing did. ``seconds`` is wall time on the controller;
+    ``busy`` is true where another apply runs on the host.
     """
 
     host: str
     states: tuple[StateResult, ...]
     errors: tuple[str, ...]
     seconds: float
+    busy: bool = False
 
     @property
     def changed(self) -> list[StateResult]:

@@ -9,11 +9,12 @@ from rich.console import Console
 
 from test.lab import Lab
 from test.relay.errors import RelayError
-from tools.apply import ApplyError, Busy, apply
+from tools.apply import ApplyError, apply
 from tools.apply_display import summary
 from tools.apply_result import HostResult
 
 BUSY_TIMEOUT_S = 900.0
+BUSY_LOOK_S = 10.0
 MENDED = "Mend what is named above, then `make relay` again: it goes on where this ended."
 
 
@@ -46,17 +47,18 @@ def deploy(config_dir: Path, hosts: Sequence[str], console: Console) -> list[Hos
 
 def _apply_when_free(config_dir: Path, hosts: Sequence[str], console: Console) -> list[HostResult]:
     deadline = time.monotonic() + BUSY_TIMEOUT_S
-    said = False
     while True:
-        try:
-            return apply(config_dir, hosts, ["chatmail"], console)
-        except Busy as error:
-            if time.monotonic() > deadline:
-                raise
-            if not said:
-                console.print(f"       {error} Waiting for it.", markup=False)
-            said = True
-            time.sleep(2)
+        results = apply(config_dir, hosts, ["chatmail"], console)
+        busy = ", ".join(result.host for result in results if result.busy)
+        if not busy or time.monotonic() > deadline:
+            return results
+        waiting = f"  {busy}: an earlier apply, which was interrupted here, goes on there; waiting for its end"
+        if console.is_terminal:
+            with console.status(waiting):
+                time.sleep(BUSY_LOOK_S)
+        else:
+            console.print(waiting, soft_wrap=True)
+            time.sleep(BUSY_LOOK_S)
 
 
 def publish_records(lab: Lab, hosts: Sequence[str]) -> list[str]:
