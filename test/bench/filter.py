@@ -23,6 +23,7 @@ from pathlib import Path
 HOST = "bench.test"
 SESSIONS = 20
 ROUNDS = 5
+MINUTES = 20  # at most
 MESSAGES = 4000  # a round and listener, so that the filter sees 20,000
 DIRECT_PORT, FILTERED_PORT, FILTER_PORT, REINJECT_PORT = 25250, 25251, 25252, 25253
 SENDER, RECIPIENT = "alice@example.net", "bob@bench.test"
@@ -92,11 +93,13 @@ def measure_in_lab() -> None:
     try:
         host.run(["apt-get", "-qq", "update"])
         install = "DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends postfix python3"
-        host.run(["sh", "-c", f"{install} >/dev/null && systemctl disable --now --quiet postfix"])
+        host.run(["sh", "-c", f"{install} >/dev/null && systemctl disable --now --quiet postfix"], timeout=300)
         files = [*root.glob("chatmaild/src/chatmaild/*.py"), root / "test/messages.py", Path(__file__)]
         for file in files:
             host.write(str(Path("/srv/bench") / file.relative_to(root)), file.read_text())
-        print(host.run(["python3", "/srv/bench/test/bench/filter.py", "--here", "/srv/bench/run"]).stdout, end="")
+        print(f"sending {2 * ROUNDS * MESSAGES} messages, which takes some minutes", flush=True)
+        command = ["python3", "/srv/bench/test/bench/filter.py", "--here", "/srv/bench/run"]
+        print(host.run(command, timeout=MINUTES * 60).stdout, end="")
     finally:
         lab.remove(HOST)
 
