@@ -120,7 +120,7 @@ def measure(directory: Path, root: Path) -> None:
         message.write_bytes(octets.replace(b"\r\n", b"\n"))  # smtp-source ends lines itself
         with postfix(directory), filtermail(directory, root) as pid:
             for port in (DIRECT_PORT, FILTERED_PORT):
-                send(port, message, MESSAGES // 10)
+                send(port, message, MESSAGES // 2)
             memory, used = resident_kib(pid), processor_seconds(pid)
             direct, filtered = [], []
             for _ in range(ROUNDS):

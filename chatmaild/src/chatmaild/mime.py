@@ -57,7 +57,7 @@ class Entity:
             raise MalformedMessage(f"content-type of {len(value)} octets, allowed are {STRUCTURE_FIELD_MAX}")
         field = Message()
         if value:
-            field["Content-Type"] = value.decode("latin-1")
+            field["Content-Type"] = value.decode("ascii", "surrogateescape")
         return field
 
     def body(self) -> bytes:

@@ -22,8 +22,8 @@ BACKLOG = 1024  # connections not yet accepted
 CHUNK = 64 * 1024  # octets
 IDLE_SECONDS = 330  # Postfix's own clients time out after 300 s (smtpd_timeout), which is to happen first
 LINGER_SECONDS = 5
-DRAIN_SECONDS = 60
-SMALL_MESSAGE = 1024 * 1024  # octets that a message may take without asking the budget
+DRAIN_SECONDS = 10  # nobody is served meanwhile, and who is cut off tries again
+SMALL_MESSAGE = 256 * 1024  # octets that a message may take without asking the budget
 LARGE_MESSAGES = 4  # how many of full size a process holds at a time
 
 _MAIL = re.compile(rb"MAIL FROM:", re.IGNORECASE)

@@ -1,10 +1,13 @@
 """What counts as end-to-end encrypted: packets, armor, MIME structure."""
 
 import base64
+import email
+import random
 
 import pytest
 
 from chatmaild import mime, openpgp
+from chatmaild.smtp_server import InvalidData, unstuff
 from test import messages
 
 ALICE, BOB = "alice@example.org", "bob@example.net"
@@ -316,3 +319,44 @@ def test_names_and_types_are_compared_without_case():
 def test_octets_beyond_ascii_in_the_armor_are_refused():
     text = messages.armor(SMALL).replace(b"=abcd", b"=ab\xff\xff")
     assert not _is_encrypted(messages.encrypted(ALICE, BOB, armored=text), outgoing=False)
+
+
+def test_what_is_accepted_looks_the_same_to_another_parser():
+    source = random.Random(4880)
+    sample = messages.encrypted(ALICE, BOB, payload=SMALL)
+    pieces = [
+        b"\r\n",
+        b"--sample-boundary",
+        b"--",
+        b"=",
+        b"Content-Type: text/plain\r\n",
+        b" ",
+        b'"',
+        b"A",
+        b"\xff",
+        b";",
+    ]
+    accepted = 0
+    for _ in range(5000):
+        message = bytearray(sample)
+        for _ in range(source.randint(1, 3)):
+            at = source.randrange(len(message))
+            message[at : at + source.randint(0, 3)] = source.choice(pieces)
+        try:
+            entity = mime.parse(unstuff(message))
+        except (InvalidData, mime.MalformedMessage):
+            continue
+        if openpgp.is_encrypted_message(entity, outgoing=True):
+            accepted += 1
+            other = email.message_from_bytes(bytes(message))
+            assert other.get_content_type() == "multipart/encrypted"
+            assert [part.get_content_type() for part in other.get_payload()] == [
+                "application/pgp-encrypted",
+                "application/octet-stream",
+            ]
+            text = other.get_payload()[1].get_payload(decode=True)
+            assert text.startswith(b"-----BEGIN PGP MESSAGE-----\r\n")
+            assert text.rstrip(b"\r\n").endswith(b"-----END PGP MESSAGE-----")
+            assert not (other.preamble or "").strip()
+            assert not (other.epilogue or "").strip()
+    assert 500 < accepted < 4500
