@@ -229,7 +229,9 @@ def _salt_ssh(config_dir: Path, targets: Sequence[str], sls: Sequence[str]) -> s
         raise ApplyError(f"Salt cannot start: {error}") from error
     for target in targets:
         if not fnmatch.filter(ssh.targets, target):
-            raise ApplyError(f"No host in {roster} matches {target}; it has: {', '.join(ssh.targets) or 'none'}.")
+            raise ApplyError(
+                f"No host in {roster} matches {target}; it has: {', '.join(sorted(ssh.targets)) or 'none'}."
+            )
     ssh.targets = {
         name: entry
         for name, entry in ssh.targets.items()

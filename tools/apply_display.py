@@ -60,11 +60,10 @@ class Display:
             tenth, when = self._printed[host]
             due = now - (when or state.started) >= LINE_EVERY_S
             reached = 10 * state.done // len(state.steps) if state.steps else 0
-            if (reached > tenth or due) and state.current:
+            if state.steps and (reached > tenth or due):
                 self._printed[host] = (reached, now)
-                self._line(
-                    host, f"{counter(state)} {state.current.sls}: {state.current.identifier}", now - state.started
-                )
+                step = state.current or state.steps[max(state.done - 1, 0)]
+                self._line(host, f"{counter(state)} {step.sls}: {step.identifier}", now - state.started)
 
     def _line(self, host: str, text: str, elapsed: float | None = None) -> None:
         clock = f"{elapsed:4.0f} s  " if elapsed is not None else ""

@@ -37,7 +37,8 @@ class Figures:
     """
     What ``build/relay-report.json`` holds.
 
-    ``first_apply_s`` and ``second_apply_s`` are wall time; the first is None where this run found deployed hosts.
+    ``first_apply_s`` and ``second_apply_s`` are wall time; the first is None where it was not measured,
+    because the hosts were deployed, or half of it, before.
     ``delivery_same_ms`` and ``delivery_across_ms`` are from the answer to DATA to the notice of an idle client.
     ``round_trip_ms`` is from a Delta Chat client's call that sends a message to the answer's arrival there.
     """
@@ -60,7 +61,9 @@ class Figures:
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the report for people: what, and how much."""
-        first = f"{self.first_apply_s:.1f} s" if self.first_apply_s is not None else "an earlier run's: hosts not bare"
+        first = (
+            f"{self.first_apply_s:.1f} s" if self.first_apply_s is not None else "not measured: the hosts were not bare"
+        )
         return [
             ("First apply, both hosts", first),
             ("Second apply", f"{self.second_apply_s:.1f} s, {self.second_apply_changed} changed"),

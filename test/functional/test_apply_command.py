@@ -1,0 +1,85 @@
+"""`python -m tools.apply` where no apply can begin: it says why and what to do, and its exit code is not 0."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def config_dir(tmp_path_factory) -> Path:
+    """Salt's configuration with two hosts that nobody can reach; one of them by password."""
+    root = tmp_path_factory.mktemp("controller")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed_port = server.getsockname()[1]
+    master = {
+        "root_dir": str(root),
+        "file_roots": {"base": [str(CHECKOUT / "etc" / "roots")]},
+        "module_dirs": [str(CHECKOUT / "etc" / "ext")],
+        "roster_file": str(root / "roster"),
+        "ssh_log_file": str(root / "ssh.log"),
+        "thin_exclude_saltexts": True,
+    }
+    roster = {
+        "down": {"host": "127.0.0.1", "port": closed_port, "user": "root"},
+        "by-password": {"host": "127.0.0.1", "port": closed_port, "user": "root", "passwd": "x"},
+    }
+    (root / "master").write_text(yaml.safe_dump(master))
+    (root / "roster").write_text(yaml.safe_dump(roster))
+    return root
+
+
+def apply(config_dir: Path, *targets: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.apply", "-c", str(config_dir), *targets],
+        cwd=CHECKOUT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, " ".join(done.stdout.split())
+
+
+def test_a_refused_connection_names_host_port_and_what_to_check(config_dir):
+    port = yaml.safe_load((config_dir / "roster").read_text())["down"]["port"]
+    code, said = apply(config_dir, "down")
+    assert code == 1
+    assert "down nothing was applied" in said
+    assert f"root@127.0.0.1, port {port}" in said
+    assert "Connection refused" in said
+    assert "does sshd listen on that port" in said
+
+
+def test_a_target_that_the_roster_lacks_is_an_error_also_beside_one_that_it_has(config_dir):
+    code, said = apply(config_dir, "down", "relai")
+    assert code == 1
+    assert "matches relai; it has: by-password, down" in said
+
+
+def test_a_password_in_the_roster_is_refused_before_anything_is_sent(config_dir):
+    code, said = apply(config_dir, "by-password")
+    assert code == 1
+    assert "Use a key" in said
+
+
+def test_a_missing_roster_is_named(config_dir, tmp_path):
+    master = yaml.safe_load((config_dir / "master").read_text()) | {"roster_file": str(tmp_path / "none")}
+    (tmp_path / "master").write_text(yaml.safe_dump(master))
+    code, said = apply(tmp_path, "relay")
+    assert code == 1
+    assert "There is no roster" in said
+    assert "etc/roster.example" in said
+
+
+def test_a_missing_configuration_is_named(tmp_path):
+    code, said = apply(tmp_path, "relay")
+    assert code == 1
+    assert "Run this in the checkout" in said
