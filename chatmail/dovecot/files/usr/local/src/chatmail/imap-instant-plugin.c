@@ -105,7 +105,7 @@ static void instant_unwatch(struct instant_mailbox *ibox)
 
 static void instant_watch(struct mailbox *box, struct instant_mailbox *ibox)
 {
-	/* A session is a process of its own, so this is once a session. */
+	/* Once a session: it has a process of its own, and a new one each time it comes back from hibernation. */
 	static bool refusal_logged = FALSE;
 	const char *path = t_strconcat(mailbox_get_path(box), "/new", NULL);
 
@@ -116,7 +116,7 @@ static void instant_watch(struct mailbox *box, struct instant_mailbox *ibox)
 		return;
 	}
 	/* No directory: there is nothing to watch, and Dovecot reports what is wrong with the mailbox. */
-	if (errno != ENOENT && !refusal_logged) {
+	if (errno != ENOENT && !refusal_logged && !box->storage->user->session_restored) {
 		i_warning("imap_instant: cannot watch %s: %m. New messages are announced with a delay; "
 			  "raise fs.inotify.max_user_instances (EMFILE) or fs.inotify.max_user_watches (ENOSPC)", path);
 		refusal_logged = TRUE;
