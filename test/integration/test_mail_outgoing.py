@@ -6,6 +6,7 @@ from email import message_from_bytes
 import pytest
 
 from test import messages
+from test.integration.conftest import PERMISSIVE
 from test.integration.mailing import attempt, inbox, submit
 from test.mail_clients import submission, unchecked_tls
 from test.relay.delivery import new_user
@@ -141,6 +142,7 @@ def test_passthrough_addresses_may_have_cleartext(lab, two, two_host):
         {
             "chatmail": {
                 "mail_domain": two.domain,
+                **PERMISSIVE,
                 "passthrough_senders": [sender.address],
                 "passthrough_recipients": support.address,
             }
@@ -155,6 +157,6 @@ def test_passthrough_addresses_may_have_cleartext(lab, two, two_host):
         assert len(inbox(support)) == 1
         assert len(inbox(outsider)) == 1
     finally:
-        lab.pillar(two.domain, {"chatmail": {"mail_domain": two.domain}})
+        lab.pillar(two.domain, {"chatmail": {"mail_domain": two.domain, **PERMISSIVE}})
         lab.salt_ssh(two.domain, "state.apply", "chatmail")
     assert refused_as_cleartext(submit(outsider, support.address, messages.plain(outsider.address, support.address)))
