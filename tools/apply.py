@@ -44,16 +44,18 @@ MAX_LINE_BYTES = 16 << 20
 """A low state is one line, some hundred kilobytes of it; a host that sends more than this is not followed further."""
 
 # Runs on the target until its standard input is closed. Says `busy` where another apply still runs there (one that was
-# interrupted on the controller goes on), then `ready`; the low state when the first state starts; then the log's lines
-# about states. The loop and tail end with this shell, whose process number they watch.
+# interrupted on the controller goes on; one inside a container of this host does not count), then `ready`; the low
+# state when the first state starts; then the log's lines about states. The loop and tail end with this shell, whose
+# process number they watch.
 FOLLOW = """
 umask 077
-other=$(grep -szlx 'state[.]pkg' /proc/[0-9]*/cmdline | head -n 1)
-if [ -n "$other" ]; then
-  other=${{other%/cmdline}}
-  echo "busy ${{other#/proc/}} $(date -d "@$(stat -c %Y "$other")" +%T)"
-  exit
-fi
+for found in $(grep -szlx 'state[.]pkg' /proc/[0-9]*/cmdline); do
+  process=${{found%/cmdline}}
+  if [ "$(readlink "$process/ns/pid")" = "$(readlink /proc/self/ns/pid)" ]; then
+    echo "busy ${{process#/proc/}} $(date -d "@$(stat -c %Y "$process")" +%T)"
+    exit
+  fi
+done
 if [ -e {log} ]; then : > {log}; fi
 echo ready
 {{
@@ -222,6 +224,7 @@ def _salt_ssh(config_dir: Path, targets: Sequence[str], sls: Sequence[str]) -> s
         config_dir=str(config_dir),
     )
     # What salt logs stays out of the display; force removes the handlers that importing salt has set.
+    Path(opts["ssh_log_file"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     logging.basicConfig(filename=opts["ssh_log_file"], level=logging.WARNING, force=True)
     try:
         ssh = salt.client.ssh.SSH(opts)
@@ -247,6 +250,8 @@ def _run(ssh: salt.client.ssh.SSH, hosts: Sequence[_Host], console: Console) -> 
     receiver, sender = fork.Pipe(duplex=False)
     worker = fork.Process(target=_work, args=(ssh, sender))
     worker.start()
+    # A group of its own: an interrupt at the terminal reaches this process alone, which then ends the group as a whole.
+    os.setpgid(worker.pid, worker.pid)
     sender.close()
     results: dict[str, HostResult] = {}
     following = {host.name: host.progress for host in hosts}
@@ -256,8 +261,6 @@ def _run(ssh: salt.client.ssh.SSH, hosts: Sequence[_Host], console: Console) -> 
         selector.register(host, selectors.EVENT_READ, host)
     try:
         with Display(console, [host.name for host in hosts]) as display:
-            for host in hosts:
-                display.note(host.name, "rendering the states")
             while len(results) < len(hosts):
                 for key, _ in selector.select(timeout=0.2):
                     if key.data:
@@ -300,8 +303,6 @@ def _lost(hosts: Sequence[_Host], results: dict[str, HostResult]) -> dict[str, H
 
 def _work(ssh: salt.client.ssh.SSH, sender: Connection) -> None:
     """Send each host's outcome: name, what came back, exit code."""
-    # A group of its own: an interrupt at the terminal reaches the parent alone, which ends this group as a whole.
-    os.setpgid(0, 0)
     for returned, retcode in ssh.handle_ssh():
         ((name, value),) = returned.items()
         sender.send((name, value, retcode))

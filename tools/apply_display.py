@@ -16,6 +16,8 @@ SLOW_S = 5.0
 LINE_EVERY_S = 30.0
 """Without a terminal a host's progress is printed at every tenth of its states, and when nothing was for this long."""
 BAR_WIDTH = 20
+RENDERING = "rendering the states"
+"""What the controller does until the first state starts."""
 
 
 class Display:
@@ -25,23 +27,19 @@ class Display:
         self._console = console
         self._width = max(map(len, hosts))
         self._printed: dict[str, tuple[int, float]] = dict.fromkeys(hosts, (0, 0.0))
-        self._notes: dict[str, str] = dict.fromkeys(hosts, "connecting")
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "Display":
         if self._live:
             self._live.start()
+        else:
+            for host in self._printed:
+                self._line(host, RENDERING)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live:
             self._live.stop()
-
-    def note(self, host: str, text: str) -> None:
-        """Say what a host does before its states run, and after."""
-        self._notes[host] = text
-        if not self._live:
-            self._line(host, text)
 
     def slow(self, host: str, step: Step, seconds: float) -> None:
         """Name a state that took long."""
@@ -78,7 +76,7 @@ class Display:
             if now - state.current_since >= SLOW_S:
                 doing.append(f" {now - state.current_since:.0f} s", "yellow")
         else:
-            doing = Text(self._notes[host], "bright_black")
+            doing = Text("" if state.steps else RENDERING, "bright_black")
         doing.truncate(max(10, self._console.width - self._width - BAR_WIDTH - 24), overflow="ellipsis")
         return [
             Text(f"  {host:{self._width}}"),

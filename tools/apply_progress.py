@@ -19,6 +19,11 @@ class Step:
     sls: str
 
 
+def printable(text: object) -> str:
+    """Return text of a host with everything replaced that a terminal would obey; line breaks stay."""
+    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in str(text))
+
+
 def parse_lowstate(text: str) -> list[Step]:
     """
     Return the steps of a low state, as salt-ssh sends it to the target (``lowstate.json``).
@@ -30,10 +35,10 @@ def parse_lowstate(text: str) -> list[Step]:
         raise ValueError("this is not a list of states")
     return [
         Step(
-            identifier=str(chunk.get("__id__", "")),
+            identifier=printable(chunk.get("__id__", "")),
             function=f"{chunk.get('state')}.{chunk.get('fun')}",
             name=str(chunk.get("name", "")).strip(),
-            sls=str(chunk.get("__sls__", "")),
+            sls=printable(chunk.get("__sls__", "")),
         )
         for chunk in chunks
     ]

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tools.apply_progress import printable
+
 # Salt's own words for a state that it did not run (salt/state.py).
 _NOT_RUN = "One or more requisite failed"
 
@@ -83,7 +85,7 @@ def parse_return(host: str, returned: object, retcode: int, seconds: float) -> H
         errors = _broken_session(returned, retcode)
     else:
         lines = returned if isinstance(returned, Sequence) and not isinstance(returned, str) else [returned]
-        errors = tuple(_readable(str(line)) for line in lines)
+        errors = tuple(printable(_readable(str(line))) for line in lines)
     return HostResult(host, (), errors, seconds)
 
 
@@ -106,13 +108,13 @@ def _state(key: str, value: Mapping) -> StateResult:
     module, _, rest = key.partition("_|-")
     function = rest.rpartition("_|-")[2]
     return StateResult(
-        identifier=str(value.get("__id__", rest.partition("_|-")[0])),
-        function=f"{module}.{function}",
-        sls=str(value.get("__sls__", "")),
+        identifier=printable(value.get("__id__", rest.partition("_|-")[0])),
+        function=printable(f"{module}.{function}"),
+        sls=printable(value.get("__sls__", "")),
         # None is what test mode answers for a pending change: not a failure.
         succeeded=value.get("result") is not False,
         changed=bool(value.get("changes")),
-        comment=str(value.get("comment", "")).strip(),
+        comment=printable(value.get("comment", "")).strip(),
         seconds=_milliseconds(value.get("duration")) / 1000,
     )
 
@@ -131,5 +133,5 @@ def _broken_session(returned: Mapping, retcode: int) -> tuple[str, ...]:
         text = str(returned.get(source) or "").strip()
         if text:
             lines = [line for line in text.splitlines() if not line.startswith("SALT_ARGV:")]
-            return (f"salt-ssh ended with exit code {retcode}:\n" + "\n".join(lines[-15:]),)
+            return (f"salt-ssh ended with exit code {retcode}:\n" + printable("\n".join(lines[-15:])),)
     return (f"salt-ssh ended with exit code {retcode} and no output.",)

@@ -100,3 +100,12 @@ def test_a_session_that_broke_shows_the_end_of_its_output():
     result = result_of({"stdout": "", "stderr": stderr, "retcode": 255, "_error": "x"}, retcode=255)
     assert result.errors[0].endswith("sudo: a password is required")
     assert "line 1\n" not in result.errors[0]
+
+
+def test_what_a_terminal_would_obey_is_replaced():
+    evil = "\x1b]0;owned\x07\x1b[2J\r"
+    result = result_of({"return": {KEY: state(result=False, comment=f"line 1\n{evil}line 2", __id__=f"{evil}id")}})
+    assert result.failed[0].comment == "line 1\n\ufffd]0;owned\ufffd\ufffd[2J\ufffdline 2"
+    assert result.failed[0].identifier.isprintable()
+    assert "\x1b" not in result_of({"stderr": evil, "retcode": 255}, retcode=255).errors[0]
+    assert "\x1b" not in result_of([evil], retcode=1).errors[0]
