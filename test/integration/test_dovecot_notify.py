@@ -6,7 +6,8 @@ import pytest
 
 from test.lab import Host
 from test.mail_clients import ImapClient, send, submission
-from test.relay.delivery import LOST_AFTER_S, Relay, User, encrypted_message, lost_notifications
+from test.messages import encrypted
+from test.relay.delivery import LOST_AFTER_S, Relay, User, lost_notifications
 
 # Dovecot hands an idle session to imap-hibernate a second after its last change; mail needs some 20 to 80 ms to arrive.
 AROUND_HIBERNATION_S = tuple(0.9 + 0.01 * number for number in range(14))
@@ -16,7 +17,7 @@ def mail(sender: User, reader: User, count: int = 1, pause_s: float = 0.0) -> No
     """Send ``count`` messages in one session, ``pause_s`` seconds apart."""
     with submission(sender.relay.address, sender.address, sender.password) as client:
         for _ in range(count):
-            send(client, sender.address, [reader.address], encrypted_message(sender.address, reader.address))
+            send(client, sender.address, [reader.address], encrypted(sender.address, reader.address))
             time.sleep(pause_s)
 
 

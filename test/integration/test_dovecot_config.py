@@ -1,0 +1,71 @@
+"""The installed Dovecot takes what the formula writes, stores as it should, and keeps its sessions through a change."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from test.integration.conftest import PERMISSIVE
+from test.integration.mailing import ARRIVAL_TIMEOUT_S, inbox, submit
+from test.lab import Host, Lab
+from test.messages import encrypted, encrypted_payload
+from test.relay.delivery import User
+from test.render.conftest import PILLARS, Renderer
+from test.salt.minion import CHECKOUT
+
+FILES = CHECKOUT / "chatmail/dovecot/files/etc/dovecot"
+
+
+@pytest.fixture(scope="module")
+def renderer(tmp_path_factory) -> Renderer:
+    return Renderer(tmp_path_factory.mktemp("render"))
+
+
+@pytest.mark.parametrize("pillar", PILLARS)
+@pytest.mark.parametrize("name", ["dovecot.conf", "imap-instant.conf"])
+def test_dovecot_takes_the_configuration_of_every_pillar(renderer: Renderer, one_host: Host, pillar, name):
+    settings = renderer.settings(renderer.pillar(PILLARS[pillar]))
+    # doveconf -n reads no certificate, so those of other pillars need not be here.
+    one_host.write("/run/trial-dovecot.conf", renderer.template((FILES / f"{name}.j2").read_text(), settings=settings))
+    checked = one_host.run(["doveconf", "-n", "-c", "/run/trial-dovecot.conf"])
+    assert checked.stderr == ""
+
+
+def test_messages_are_stored_compressed_and_read_unchanged(one_host: Host, alice: User, bob: User):
+    message = encrypted(alice.address, bob.address, payload=encrypted_payload(100_000))
+    assert submit(alice, bob.address, message) is None
+    (stored,) = inbox(bob)
+    assert message.partition(b"\r\n\r\n")[2] == stored.partition(b"\r\n\r\n")[2]
+    (file,) = one_host.run(
+        ["find", f"/home/vmail/mail/{bob.relay.domain}/{bob.address}", "-path", "*/cur/*", "-type", "f"]
+    ).stdout.split()
+    one_host.run(["sh", "-c", 'gzip --test < "$1"', "sh", file])
+    assert one_host.run(["stat", "-c", "%U %a", file]).stdout == "vmail 600\n"
+
+
+@pytest.fixture
+def small_quota(lab: Lab, two_host: Host) -> Iterator[Callable[[], dict]]:
+    """Applies a quota of 1 MB to the second relay, which has its own again after the test."""
+    pillar = {"mail_domain": two_host.name, **PERMISSIVE}
+    lab.pillar(two_host.name, {"chatmail": pillar | {"max_mailbox_size": 1}})
+    yield lambda: lab.salt_ssh(two_host.name, "state.apply", "chatmail.dovecot")
+    lab.pillar(two_host.name, {"chatmail": pillar})
+    lab.salt_ssh(two_host.name, "state.apply", "chatmail.dovecot")
+
+
+def test_a_changed_quota_holds_at_once_and_no_session_is_lost(two_host: Host, small_quota, carol: User):
+    with carol.imap() as client:
+        client.idle()
+        states = small_quota()
+        assert not [state for state in states.values() if state["__id__"] == "dovecot-current" and state["changes"]]
+        assert submit(carol, carol.address, encrypted(carol.address, carol.address)) is None
+        assert client.wait_exists(1, ARRIVAL_TIMEOUT_S)
+        client.done()
+        client.expunge()
+    with carol.imap() as client:
+        quota = b" ".join(response.line for response in client.command("GETQUOTAROOT INBOX"))
+    assert b"(STORAGE 0 1024)" in quota
+
+    message = encrypted(carol.address, carol.address, payload=encrypted_payload(1_500_000))
+    delivery = two_host.run(["doveadm", "save", "-u", carol.address], input=message.decode(), check=False)
+    assert delivery.returncode != 0
+    assert "Quota exceeded" in delivery.stderr

@@ -1,0 +1,61 @@
+"""Dovecot's files follow the settings that concern them, and nothing else."""
+
+import pytest
+
+from test.salt.minion import CHECKOUT
+
+FILES = CHECKOUT / "chatmail/dovecot/files/etc/dovecot"
+
+
+@pytest.fixture
+def rendered(renderer):
+    """Render a file of /etc/dovecot for pillar values beside ``mail_domain``; returns its lines without indentation."""
+
+    def render(name: str, **pillar) -> list[str]:
+        settings = renderer.settings({"mail_domain": "chat.example.org", **pillar})
+        text = renderer.template((FILES / f"{name}.j2").read_text(), settings=settings)
+        return [line.strip() for line in text.splitlines()]
+
+    return render
+
+
+@pytest.mark.parametrize(
+    ("pillar", "line"),
+    [
+        ({}, "ssl_cert = </var/lib/acme/live/chat.example.org/fullchain"),
+        ({"mail_domain": "_chat.test"}, "ssl_cert = </etc/ssl/certs/mailserver.pem"),
+        ({}, "mail_location = maildir:/home/vmail/mail/chat.example.org/%u"),
+        ({"mail_domain": "192.0.2.7"}, "mail_location = maildir:/home/vmail/mail/192.0.2.7/%u"),
+        ({"mailboxes_dir": "/srv/mail"}, "mail_location = maildir:/srv/mail/%u"),
+        ({"max_mailbox_size": "2G"}, "quota_rule = *:storage=2048M"),
+        ({"max_message_size": 1048576}, "quota_max_mail_size = 1048576"),
+        ({"max_imap_connections": 50000}, "process_limit = 50000"),
+        ({"disable_ipv6": True}, "listen = 0.0.0.0"),
+        ({}, "mail_plugins = $mail_plugins imap_quota last_login"),
+        ({"imap_compress": True}, "mail_plugins = $mail_plugins imap_quota last_login imap_zlib"),
+        ({"imap_rawlog": True}, "rawlog_dir = %h"),
+    ],
+)
+def test_settings_reach_dovecot_conf(rendered, pillar, line):
+    assert line in rendered("dovecot.conf", **pillar)
+
+
+@pytest.mark.parametrize("words", ["rawlog", "postlogin", "listen =", "imap_zlib", "imap_compress_deflate_level"])
+def test_what_is_off_leaves_no_trace(rendered, words):
+    assert not [line for line in rendered("dovecot.conf") if words in line]
+
+
+def test_mail_is_never_acknowledged_before_it_is_on_disk(rendered):
+    assert [line for line in rendered("dovecot.conf") if line.startswith("mail_fsync")] == ["mail_fsync = optimized"]
+
+
+def test_only_the_file_that_the_plugin_brings_names_it_and_hibernates(rendered):
+    """Without the plugin, hibernation loses notifications, and a plugin that does not load stops every session."""
+    settings = [line for line in rendered("dovecot.conf") if not line.startswith("#")]
+    assert not [line for line in settings if "imap_instant" in line or line.startswith("imap_hibernate_timeout")]
+    assert "mail_plugins = $mail_plugins imap_instant" in rendered("imap-instant.conf")
+    assert "imap_hibernate_timeout = 1s" in rendered("imap-instant.conf")
+
+
+def test_compressed_sessions_do_not_hibernate(rendered):
+    assert "imap_hibernate_timeout = 0" in rendered("imap-instant.conf", imap_compress=True)
