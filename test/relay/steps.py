@@ -27,7 +27,7 @@ class Steps:
 
     def note(self, text: str) -> None:
         """Say one thing about the step that is going on."""
-        self.console.print(f"       {text}", highlight=False, markup=False)
+        self.console.print(f"       {text}", highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def doing(self, text: str) -> Iterator[None]:
