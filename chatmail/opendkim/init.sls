@@ -108,6 +108,15 @@ opendkim-restart-policy:
     - mode: '0644'
     - makedirs: True
 
+# systemd does not see a first drop-in of a unit by itself.
+opendkim-unit-reload:
+  module.run:
+    - service.systemctl_reload: []
+    - onchanges:
+      - file: opendkim-restart-policy
+    - require_in:
+      - service: opendkim-service
+
 opendkim-service:
   service.running:
     - name: opendkim

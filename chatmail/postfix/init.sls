@@ -82,6 +82,15 @@ postfix-enabled:
     - require:
       - chatmail_package: postfix-packages
 
+# systemd does not see a first drop-in of a unit by itself.
+postfix-unit-reload:
+  module.run:
+    - service.systemctl_reload: []
+    - onchanges:
+      - file: postfix-restart-policy
+    - require_in:
+      - service: postfix-service
+
 # A restart, since it alone copies resolv.conf and the trusted certificates into the chroot again, and smtpd keeps the
 # relay's certificate as long as it runs.
 postfix-service:
