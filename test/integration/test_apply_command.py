@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+from test.integration.conftest import PERMISSIVE
 from test.lab import Host, Lab
 
 
@@ -38,7 +39,7 @@ def test_a_failed_state_is_told_with_its_own_words(lab: Lab, one_host: Host):
     try:
         done = apply(lab, one_host.name)
     finally:
-        lab.pillar(one_host.name, {"chatmail": {"mail_domain": one_host.name}})
+        lab.pillar(one_host.name, {"chatmail": {"mail_domain": one_host.name, **PERMISSIVE}})
     assert done.returncode == 1
     assert "settings-valid (chatmail_settings.valid)" in done.stdout
     assert "max_user_send_per_minut" in done.stdout
