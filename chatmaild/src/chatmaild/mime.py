@@ -1,21 +1,27 @@
 """As much of MIME as the filter needs (RFC 5322, RFC 2045, RFC 2046), on bytes, in linear time.
 
-The parser of the standard library is used for parameters of fields only: on a whole hostile message its cost grows
-with nesting depth times length. Here nothing nests, and what different readers would understand differently is an
-error.
+The standard library's parser would do for friendly mail only: its cost grows with nesting depth times length, and it
+chooses where readers differ. Here nothing nests, and what different readers would understand differently is an error.
 """
 
 import binascii
 import re
 from dataclasses import dataclass
-from email.message import Message
 
 HEADERS_MAX = 256 * 1024  # octets of one header section
-STRUCTURE_FIELD_MAX = 2000  # octets; the standard library's parameter parser is quadratic
 
 _FIELD_BREAK = re.compile(rb"\r\n(?![ \t])")
 _FIELD = re.compile(rb"([!-9;-~]+):([^\0]*)", re.DOTALL)
 _PADDING = re.compile(rb"[ \t]*(?:\r\n|\Z)")
+_TYPE = re.compile(rb"([!#-'*+.0-9A-Z^-~-]+/[!#-'*+.0-9A-Z^-~-]+)[ \t]*(?:;|\Z)")  # tokens of RFC 2045
+# RFC 2046 section 5.1.1 says which characters a boundary has, RFC 2045 section 5.1 which of them need no quotes.
+_BOUNDARY = re.compile(
+    rb"""(?ix) (?: [^"\\] | "[^"\\]*" )*? ; [ \t]* boundary [ \t]* = [ \t]*
+    (?: "([0-9a-z'()+_,./:=?\ -]*[0-9a-z'()+_,./:=?-])" | ([0-9a-z'+_.-]+) )
+    [ \t]* (?: ; (?: [^"\\] | "[^"\\]*" )* )?"""
+)
+# What some reader could take for the parameter: in pieces or encoded (RFC 2231), or inside a quoted value.
+_ANY_BOUNDARY = re.compile(rb"boundary[ \t*0-9]*=", re.IGNORECASE)
 
 Octets = bytes | bytearray
 
@@ -49,16 +55,15 @@ class Entity:
 
     def content_type(self) -> str:
         """Type and subtype in lower case; `text/plain` where nothing is said (RFC 2045 section 5.2)."""
-        return self._content_type_field().get_content_type()
+        match = _TYPE.match(self.value(b"content-type"))
+        return match[1].decode("ascii").lower() if match else "text/plain"
 
-    def _content_type_field(self) -> Message:
+    def _boundary(self) -> bytes:
         value = self.value(b"content-type")
-        if len(value) > STRUCTURE_FIELD_MAX:
-            raise MalformedMessage(f"content-type of {len(value)} octets, allowed are {STRUCTURE_FIELD_MAX}")
-        field = Message()
-        if value:
-            field["Content-Type"] = value.decode("ascii", "surrogateescape")
-        return field
+        match = _BOUNDARY.fullmatch(value) if len(_ANY_BOUNDARY.findall(value)) == 1 else None
+        if match is None:
+            raise MalformedMessage("multipart without one clear boundary")
+        return match[1] or match[2]
 
     def body(self) -> bytes:
         """The body with its transfer encoding undone; see `body_span`."""
@@ -77,8 +82,10 @@ class Entity:
             case b"quoted-printable":
                 decoded = binascii.a2b_qp(memoryview(self.message)[self.start : self.end])
             case b"base64":
+                encoded = bytes(memoryview(self.message)[self.start : self.end]).translate(None, b"\r\n")
                 try:
-                    decoded = binascii.a2b_base64(memoryview(self.message)[self.start : self.end])
+                    # Not strict it would skip foreign characters and all that follows the padding.
+                    decoded = binascii.a2b_base64(encoded, strict_mode=True)
                 except binascii.Error as error:
                     raise MalformedMessage(f"base64 body: {error}") from error
             case _:
@@ -93,10 +100,7 @@ class Entity:
         :raises MalformedMessage: boundary or closing delimiter are missing, there are more parts, or a line looks like
             a delimiter to some readers but not to others.
         """
-        boundary = self._content_type_field().get_boundary()
-        if not boundary or not boundary.isascii():
-            raise MalformedMessage("multipart without boundary")
-        delimiter = b"--" + boundary.encode("ascii")
+        delimiter = b"--" + self._boundary()
         # The line break before a delimiter belongs to it; the one before the first may be that of the header section.
         at = self.start - 2 if self.message.startswith(delimiter, self.start) else self._find(delimiter, self.start)
         if not padding and at > self.start and not self._is_blank(self.start, at):

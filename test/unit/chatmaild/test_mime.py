@@ -105,9 +105,67 @@ def test_nesting_is_not_followed():
         _multipart(body, b"b0").parts(2, padding=True)
 
 
-def test_an_overlong_content_type_is_refused():
-    with pytest.raises(MalformedMessage, match="content-type"):
-        mime.parse(b"Content-Type: text/plain" + b';a="' * 1000 + b"\r\n\r\n").content_type()
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        b"boundary=b",
+        b' Boundary = "b" ; x=y',
+        b'protocol="a/b; c"; boundary=b; micalg="x"',
+        b"; boundary=b;",
+    ],
+)
+def test_a_boundary_is_read_with_and_without_quotes(parameters):
+    message = b"Content-Type: multipart/mixed;" + parameters + b"\r\n\r\n--b\r\n\r\none\r\n--b--\r\n"
+    assert [part.body() for part in mime.parse(message).parts(1, padding=False)] == [b"one"]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        b"",
+        b"boundary=",
+        b'boundary=""',
+        b'boundary="b ";',
+        b"boundary=b; boundary=evil",
+        b"boundary=evil; boundary=b",
+        b"boundary=b; BOUNDARY =evil",
+        b"boundary=b; boundary*=us-ascii''evil",
+        b"boundary*0=b; boundary*1=c",
+        b"boundary*=us-ascii''b",
+        b'boundary=b; x="; boundary=evil; y="',
+        b'x="; boundary=b; y="',
+        b'x="\\"; boundary=b; y="',
+        b'x"; boundary=b',
+        b"boundary=b evil",
+        b"boundary=b (evil)",
+        b'boundary="b" evil',
+        b'boundary="\\b"',
+        "boundary=bä".encode(),
+        b'boundary="' * 20_000,
+        b";" * 100_000 + b" " * 100_000,
+    ],
+    ids=lambda parameters: parameters[:40].decode(),
+)
+def test_a_boundary_that_readers_would_understand_differently_is_refused(parameters):
+    message = b"Content-Type: multipart/mixed; " + parameters + b"\r\n\r\n--b\r\n\r\none\r\n--b--\r\n"
+    with pytest.raises(MalformedMessage, match="boundary"):
+        mime.parse(message).parts(1, padding=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "content_type"),
+    [
+        (b"Text/HTML ; charset=utf-8", "text/html"),
+        (b"", "text/plain"),
+        (b"multipart/encrypted, text/html", "text/plain"),
+        (b"multipart/encrypted(c); boundary=b", "text/plain"),
+        (b"multipart/mixed/encrypted", "text/plain"),
+        (b'"multipart/encrypted"', "text/plain"),
+        (b"\xe4/b", "text/plain"),
+    ],
+)
+def test_a_content_type_is_two_tokens(value, content_type):
+    assert mime.parse(b"Content-Type: " + value + b"\r\n\r\n").content_type() == content_type
 
 
 @pytest.mark.parametrize(
@@ -122,7 +180,15 @@ def test_bodies_are_decoded(encoding, body, decoded):
     assert mime.parse(b"Content-Transfer-Encoding: " + encoding + b"\r\n\r\n" + body).body() == decoded
 
 
-@pytest.mark.parametrize(("encoding", "body"), [(b"base64", b"a"), (b"x-uuencode", b"")])
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        (b"base64", b"a"),
+        (b"base64", b"aGVsbG8=\r\n--evil\r\n\r\nreadable\r\n"),
+        (b"base64", b"-- aGVsbG8="),
+        (b"x-uuencode", b""),
+    ],
+)
 def test_bodies_that_cannot_be_decoded_are_refused(encoding, body):
     with pytest.raises(MalformedMessage):
         mime.parse(b"Content-Transfer-Encoding: " + encoding + b"\r\n\r\n" + body).body()
