@@ -92,7 +92,7 @@ def measure_in_lab() -> None:
     host = lab.add(HOST)
     try:
         host.run(["apt-get", "-qq", "update"])
-        install = "DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends postfix python3"
+        install = "DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends postfix python3-aiosmtpd"
         host.run(["sh", "-c", f"{install} >/dev/null && systemctl disable --now --quiet postfix"], timeout=300)
         files = [*root.glob("chatmaild/src/chatmaild/*.py"), root / "test/messages.py", Path(__file__)]
         for file in files:

@@ -18,12 +18,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from aiosmtpd import smtp
+
 from . import mime, openpgp, smtp_client, systemd
 from .address import parse_from, same
 from .config import Config, ConfigError, read_config
 from .mailbox import without_detail
 from .rate_limit import RateLimiter
-from .smtp_server import Envelope, InvalidData, Server, one_line, unstuff
+from .smtp_client import Envelope
+from .smtp_server import Handler, InvalidData, Server, one_line, unstuff
 
 ENCRYPTION_NEEDED = "523 Encryption Needed: Invalid Unencrypted Mail"
 SECUREJOIN_REQUESTS = (b"vc-request", b"vg-request")
@@ -193,7 +196,7 @@ def delivery_address(recipient: str) -> str:
     return without_detail(recipient).rstrip(".")
 
 
-class Filter:
+class Filter(Handler):
     """What both roles share: examine, then hand on."""
 
     def __init__(self, config: Config, rules: Rules, destination: smtp_client.Destination) -> None:
@@ -203,16 +206,15 @@ class Filter:
         # One thread: large messages are examined one after the other, each with copies of its own.
         self._examiner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="examine")
 
-    def refuse_sender(self, sender: str) -> str | None:
-        """Accept every sender."""
-        return None
+    async def handle_DATA(self, server: smtp.SMTP, session: smtp.Session, envelope: smtp.Envelope) -> str:
+        """Take responsibility for a message or refuse it; see `smtp_server.Handler`.
 
-    async def deliver(self, envelope: Envelope, data: bytearray) -> str:
-        """See `smtp_server.Role`."""
+        :returns: the reply to DATA.
+        """
         try:
-            onward = await self._examine(envelope, data)
+            onward = await self._examine(Envelope(envelope.mail_from, envelope.rcpt_tos), envelope.content)
             if onward.recipients:
-                await smtp_client.send(self._destination, onward, data)
+                await smtp_client.send(self._destination, onward, envelope.content)
         except (Refused, smtp_client.DeliveryFailed) as refusal:
             return str(refusal)
         except OSError as error:
@@ -234,13 +236,25 @@ class OutgoingFilter(Filter):
         super().__init__(config, outgoing_rules, destination)
         self._limiter = RateLimiter(config.max_user_send_per_minute, config.max_user_send_burst_size)
 
-    def refuse_sender(self, sender: str) -> str | None:
-        """Refuse what is no address with a domain, and who sends too fast."""
-        if sender.count("@") != 1:
-            return f"500 Invalid from address <{sender}>"
-        if not self._limiter.allow(sender.lower()):
-            return f"450 4.7.1: Too much mail from <{sender}>; try again later"
-        return None
+    async def handle_MAIL(
+        self,
+        server: smtp.SMTP,
+        session: smtp.Session,
+        envelope: smtp.Envelope,
+        address: str,
+        mail_options: list[str],
+    ) -> str:
+        """Refuse what is no address with a domain, and who sends too fast; the null sender is neither.
+
+        :returns: the reply to MAIL.
+        """
+        if address:
+            if address.count("@") != 1:
+                return f"500 Invalid from address <{address}>"
+            if not self._limiter.allow(address.lower()):
+                return f"450 4.7.1: Too much mail from <{address}>; try again later"
+        envelope.mail_from = address
+        return "250 OK"
 
 
 class StartError(Exception):
@@ -305,6 +319,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
+    # aiosmtpd logs what clients send, addresses included.
+    logging.getLogger("mail.log").setLevel(logging.ERROR)
     try:
         asyncio.run(run(read_config(arguments.config), arguments.role))
     except ConfigError as error:

@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 
 from . import address
-from .smtp_server import Envelope
 
 CONNECT_SECONDS = 60
 # Bounds all steps together: Postfix waits 100 s for the filter's answer (smtpd_proxy_timeout).
@@ -22,6 +21,14 @@ _REPLY_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])([^\r\n]*))?\r?\n")
 
 class DeliveryFailed(Exception):
     """The message was not taken; the text is an SMTP reply for the client, 4xx or 5xx."""
+
+
+@dataclass
+class Envelope:
+    """Who sends to whom (RFC 5321 section 2.3.1); addresses as they were written, the null sender is empty."""
+
+    sender: str
+    recipients: list[str]
 
 
 @dataclass(frozen=True)

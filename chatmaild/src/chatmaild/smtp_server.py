@@ -1,66 +1,43 @@
-"""The SMTP server of a before-queue content filter (RFC 5321; Postfix's SMTPD_PROXY_README).
+"""The SMTP server of a before-queue content filter (RFC 5321; Postfix's SMTPD_PROXY_README), built on aiosmtpd.
 
-It stands on asyncio's streams and not on aiosmtpd, of which little would be left: that takes bare LF for a line end,
-refuses parameters it does not know, and fixes reply texts inside the command loop that all else hangs on.
+Connections, commands, sessions, envelopes and timeouts are aiosmtpd's, and so are the hooks that a handler has. Other
+than there, commands end in CRLF only, all parameters of MAIL and RCPT are taken and ignored, replies have fixed texts,
+messages are read in chunks within a budget, and open transactions end before the service does.
 
 A message is kept as it came over the wire, dot-stuffed (section 4.5.2), because in that form it goes on.
 """
 
 import asyncio
+import collections
 import contextlib
 import logging
 import re
 import socket
-from dataclasses import dataclass, field
-from typing import Protocol
+import sys
+from dataclasses import dataclass
+
+from aiosmtpd.smtp import MISSING, SMTP, Envelope, Session
 
 from . import address
 
 LINE_MAX = 8192  # octets of a command; RFC 5321 section 4.5.3.1.4 says 512 plus what extensions add
 RECIPIENTS_MAX = 1000  # Postfix's smtpd_recipient_limit
 BACKLOG = 1024  # connections not yet accepted
-CHUNK = 64 * 1024  # octets
 IDLE_SECONDS = 330  # Postfix's own clients time out after 300 s (smtpd_timeout), which is to happen first
 LINGER_SECONDS = 5
 DRAIN_SECONDS = 10  # nobody is served meanwhile, and who is cut off tries again
 SMALL_MESSAGE = 256 * 1024  # octets that a message may take without asking the budget
 LARGE_MESSAGES = 4  # how many of full size a process holds at a time
 
-_MAIL = re.compile(rb"MAIL FROM:", re.IGNORECASE)
-_RCPT = re.compile(rb"RCPT TO:", re.IGNORECASE)
+_NOT_RECOGNIZED = "500 Command not recognized"
 _REPLY_TEXT = re.compile(r"[^\x20-\x7e]")
+_ALL = sys.maxsize  # octets to read: whatever has arrived
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class Envelope:
-    """Who sends to whom (RFC 5321 section 2.3.1); addresses as they were written, the null sender is empty."""
-
-    sender: str
-    recipients: list[str] = field(default_factory=list)
-
-
-class Role(Protocol):
-    """What the server does with mail."""
-
-    def refuse_sender(self, sender: str) -> str | None:
-        """The reply that refuses MAIL FROM, or None to accept."""
-
-    async def deliver(self, envelope: Envelope, data: bytearray) -> str:
-        """Take responsibility for a message or refuse it.
-
-        :param data: the message, dot-stuffed, without the final dot; it may be empty.
-        :returns: the reply to DATA.
-        """
-
-
 class InvalidData(ValueError):
     """Message data with stray CR, LF or dot, which the next server might take for the end (SMTP smuggling)."""
-
-
-class LineTooLong(ValueError):
-    """A command longer than LINE_MAX."""
 
 
 def unstuff(data: bytes | bytearray) -> bytes | bytearray:
@@ -118,136 +95,173 @@ class Reservation:
         return True
 
 
-class Session:
+class Handler:
+    """What aiosmtpd asks for while it talks to a client; a role adds ``handle_DATA`` and may add ``handle_MAIL``.
+
+    ``handle_DATA`` finds the message, dot-stuffed and without the final dot, in the envelope's `content`.
+    """
+
+    async def handle_HELO(self, server: SMTP, session: Session, envelope: Envelope, hostname: str) -> str:
+        """The reply to HELO."""
+        return "250-filtermail\r\n250 OK"
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        """The replies to EHLO and LHLO, in the place of aiosmtpd's `responses`."""
+        return ["250-filtermail\r\n250-8BITMIME\r\n250 OK"]
+
+    async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        """The reply to QUIT."""
+        return "221 OK"
+
+    async def handle_exception(self, error: Exception) -> str:
+        """The reply where this program has a fault: the client shall keep the message."""
+        logger.error("Fault in the filter", exc_info=error)
+        return "451 Local error"
+
+
+class CommandReader:
+    """Stands before the stream from which aiosmtpd reads commands.
+
+    Alone, aiosmtpd takes a bare LF for a line end, and looks for the end of a line however far that is.
+    """
+
+    def __init__(self, stream: asyncio.StreamReader) -> None:
+        self._stream = stream
+        self._at_end = False
+
+    async def readuntil(self) -> bytes:
+        """The next command with its CRLF, or the beginning of one that is too long for aiosmtpd.
+
+        :raises asyncio.CancelledError: the dialogue ends here, upon which aiosmtpd closes the connection.
+        """
+        if self._at_end:
+            raise asyncio.CancelledError
+        try:
+            line = await self._stream.readuntil(b"\n")
+        except asyncio.LimitOverrunError:
+            self._at_end = True
+            return await self._stream.read(LINE_MAX + 1)
+        if not line.endswith(b"\r\n"):
+            raise asyncio.CancelledError
+        return line
+
+
+class Connection(SMTP):
     """One client's connection."""
 
-    def __init__(self, server: "Server", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._server = server
-        self._reader = reader
-        self._writer = writer
-        self._buffer = bytearray()  # received, not yet consumed
-        self.envelope: Envelope | None = None  # while a transaction is open
+    command_size_limit = line_length_limit = LINE_MAX
+    command_size_limits = collections.defaultdict(lambda: LINE_MAX)
 
-    async def run(self) -> None:
-        """Serve until either side ends the connection."""
-        try:
-            await self._reply("220 filtermail SMTP")
-            while (line := await self._line()) is not None and await self._command(line):
-                if self._server.draining and self.envelope is None:
-                    self.dismiss()
-                    break
-        except LineTooLong:
-            await self._reply("500 Command line too long")
-        except (ConnectionError, TimeoutError):
-            pass  # the client is gone; whether it got its answer is its own to find out
-        finally:
-            self._writer.close()
+    # Commands that aiosmtpd knows and this server does not.
+    smtp_AUTH = smtp_EXPN = smtp_HELP = smtp_STARTTLS = smtp_VRFY = None
+
+    def __init__(self, server: "Server") -> None:
+        super().__init__(
+            server.handler,
+            data_size_limit=None,
+            enable_SMTPUTF8=True,  # octets of an address that are no ASCII reach the methods below
+            hostname="filtermail",
+            ident="SMTP",
+            timeout=IDLE_SECONDS,
+            loop=asyncio.get_running_loop(),
+        )
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        super().connection_made(transport)
+        self._stream = self._reader
+        self._reader = CommandReader(self._stream)
+        self._server.connections.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection has ended."""
+        self._server.connections.discard(self)
+        super().connection_lost(error)
+
+    async def push(self, status: str) -> None:
+        """Send a reply."""
+        # So begin the texts that aiosmtpd's command loop has for what it does not understand.
+        await super().push(_NOT_RECOGNIZED if status.startswith("500 Error: ") else status)
+        if self._server.draining and not self.in_transaction():
+            self.dismiss()
+
+    def in_transaction(self) -> bool:
+        """Whether a sender was accepted; the null sender is one too."""
+        return self.envelope.mail_from is not None
 
     def dismiss(self) -> None:
         """Tell the client, which has no transaction open, that the service ends."""
         self._writer.write(b"421 4.3.2 Service shutting down\r\n")
+        self._writer.close()
 
-    async def _fill(self) -> None:
-        async with asyncio.timeout(IDLE_SECONDS):
-            chunk = await self._reader.read(CHUNK)
-        if not chunk:
-            raise ConnectionResetError("end of file")
-        self._buffer += chunk
+    async def wait_closed(self) -> None:
+        """Wait until the connection has ended."""
+        await self._writer.wait_closed()
 
-    async def _reply(self, reply: str) -> None:
-        self._writer.write(reply.encode("ascii") + b"\r\n")
-        if self._writer.transport.get_write_buffer_size():
-            async with asyncio.timeout(IDLE_SECONDS):
-                await self._writer.drain()
+    smtp_LHLO = SMTP.smtp_EHLO
 
-    async def _line(self) -> bytes | None:
-        """The next command without its CRLF; None if it ends in a bare LF, so that no guess is made where it ends."""
-        searched = 0
-        while (end := self._buffer.find(b"\n", searched)) < 0:
-            searched = len(self._buffer)
-            if searched > LINE_MAX:
-                raise LineTooLong
-            await self._fill()
-        line = bytes(self._buffer[: end + 1])
-        del self._buffer[: end + 1]
-        if len(line) > LINE_MAX:
-            raise LineTooLong
-        return line[:-2] if line.endswith(b"\r\n") else None
+    async def smtp_MAIL(self, arg: str | None) -> None:
+        """Take the sender (RFC 5321 section 4.1.1.2) unless the handler refuses it."""
+        await self.push(one_line(await self._mail(arg or "")))
 
-    async def _command(self, line: bytes) -> bool:
-        """Answer one command; False ends the connection."""
-        verb = line.partition(b" ")[0].upper()
-        if match := _MAIL.match(line):
-            reply = self._mail(line[match.end() :])
-        elif match := _RCPT.match(line):
-            reply = self._rcpt(line[match.end() :])
-        elif verb == b"DATA":
-            return await self._data()
-        elif verb in (b"EHLO", b"LHLO"):
-            self.envelope = None
-            reply = "250-filtermail\r\n250-8BITMIME\r\n250 OK"
-        elif verb == b"HELO":
-            self.envelope = None
-            reply = "250-filtermail\r\n250 OK"
-        elif verb == b"RSET":
-            self.envelope = None
-            reply = "250 OK"
-        elif verb == b"NOOP":
-            reply = "250 OK"
-        elif verb == b"QUIT":
-            await self._reply("221 OK")
-            return False
-        else:
-            reply = "500 Command not recognized"
-        await self._reply(reply)
-        return True
-
-    def _mail(self, argument: bytes) -> str:
-        if self.envelope is not None:
+    async def _mail(self, argument: str) -> str:
+        if not argument.upper().startswith("FROM:"):
+            return _NOT_RECOGNIZED
+        if self.in_transaction():
             return "503 5.5.1 Sender already given; RSET starts over"
-        sender = address.parse_path(address.decode(argument))
+        sender = address.parse_path(argument[len("FROM:") :])
         if sender is None:
             return "500 Invalid address in MAIL FROM"
-        if sender and (refusal := self._server.role.refuse_sender(sender)):
-            return one_line(refusal)
-        self.envelope = Envelope(sender)
+        status = await self._call_handler_hook("MAIL", sender, [])
+        if status is not MISSING:
+            return status
+        self.envelope.mail_from = sender
         return "250 OK"
 
-    def _rcpt(self, argument: bytes) -> str:
-        if self.envelope is None:
+    async def smtp_RCPT(self, arg: str | None) -> None:
+        """Take a recipient (RFC 5321 section 4.1.1.3)."""
+        await self.push(self._rcpt(arg or ""))
+
+    def _rcpt(self, argument: str) -> str:
+        if not argument.upper().startswith("TO:"):
+            return _NOT_RECOGNIZED
+        if not self.in_transaction():
             return "503 5.5.1 MAIL FROM is needed before RCPT TO"
-        recipient = address.parse_path(address.decode(argument))
+        recipient = address.parse_path(argument[len("TO:") :])
         if not recipient:
             return "501 5.1.3 Invalid address in RCPT TO"
-        if len(self.envelope.recipients) >= RECIPIENTS_MAX:
+        if len(self.envelope.rcpt_tos) >= RECIPIENTS_MAX:
             return "452 4.5.3 Too many recipients"
-        self.envelope.recipients.append(recipient)
+        self.envelope.rcpt_tos.append(recipient)
         return "250 OK"
 
-    async def _data(self) -> bool:
-        if self.envelope is None or not self.envelope.recipients:
-            await self._reply("503 5.5.1 MAIL FROM and RCPT TO are needed before DATA")
-            return True
-        await self._reply("354 End data with <CR><LF>.<CR><LF>")
+    async def smtp_DATA(self, arg: str | None) -> None:
+        """Take a message (RFC 5321 section 4.1.1.4)."""
+        if not self.envelope.rcpt_tos:
+            await self.push("503 5.5.1 MAIL FROM and RCPT TO are needed before DATA")
+            return
+        await self.push("354 End data with <CR><LF>.<CR><LF>")
         with self._server.budget.reservation() as reservation:
             try:
-                data, refusal = await self._message_data(reservation)
+                self.envelope.content, refusal = await self._message_data(reservation)
             except InvalidData:
                 # Where this message ends is now anybody's guess.
-                await self._reply("500 Invalid DATA")
-                await self._linger()
-                return False
-            except (ConnectionError, TimeoutError):
-                logger.info("Connection lost within a message; nothing of it is delivered")
-                raise
-            reply = refusal or await self._server.role.deliver(self.envelope, data)
-            del data
-            await self._reply(one_line(reply))
-        self.envelope = None
-        return True
+                await self.push("500 Invalid DATA")
+                await self._hang_up()
+            try:
+                status = refusal or await self._call_handler_hook("DATA")
+            finally:
+                self._set_post_data_state()
+        await self.push(one_line(status))
 
     async def _message_data(self, reservation: Reservation) -> tuple[bytearray, str | None]:
         """Read up to the final dot, whatever the size, so that the dialogue stays in step.
+
+        aiosmtpd's own reading makes an object of each line, which for 30 MiB of empty ones takes a gigabyte and holds
+        up all other connections; it lets bare LF pass and refuses long lines.
 
         :returns: the data, and the refusal if it could not be kept.
         :raises InvalidData: a bare LF.
@@ -255,14 +269,22 @@ class Session:
         # Stuffing makes a message longer by a third at most, each of its lines being a lone dot.
         limit = self._server.max_message_size * 4 // 3 + 1
         refusal = None
+        data = bytearray()
         dropped = searched = 0
         while True:
-            at = self._buffer.find(b"\r\n.\r\n", max(0, searched - 4))
-            end = at + 2 if at >= 0 else len(self._buffer)
-            if not dropped and self._buffer.startswith(b".\r\n"):
+            try:
+                data += await self._stream.read(_ALL)
+            except asyncio.CancelledError:
+                logger.info("Connection lost within a message; nothing of it is delivered")
+                # The connection is part of reference cycles, so it lives on until they are looked for.
+                data.clear()
+                raise
+            self._reset_timeout()
+            at = data.find(b"\r\n.\r\n", max(0, searched - 4))
+            end = at + 2 if at >= 0 else len(data)
+            if not dropped and data.startswith(b".\r\n"):
                 at = end = 0
-            line_feeds = self._buffer.count(b"\n", searched, end)
-            if line_feeds != self._buffer.count(b"\r\n", max(0, searched - 1), end):
+            if data.count(b"\n", searched, end) != data.count(b"\r\n", max(0, searched - 1), end):
                 raise InvalidData
             if at >= 0:
                 break
@@ -272,55 +294,52 @@ class Session:
                 refusal = refusal or "452 4.3.1 Too many large messages at a time; try again later"
             if refusal:
                 excess = max(0, end - 4)
-                del self._buffer[:excess]
+                del data[:excess]
                 dropped += excess
-            searched = len(self._buffer)
-            await self._fill()
-        data, self._buffer = self._buffer, self._buffer[end + 3 :]
+            searched = len(data)
+        # The stream is empty now, so what follows the message, such as QUIT, may come once more.
+        self.data_received(bytes(data[end + 3 :]))
         del data[end:]
         return data, refusal
 
-    async def _linger(self) -> None:
-        """Read on for a moment: closing with unread input would reset the connection and lose the reply."""
+    async def _hang_up(self) -> None:
+        """End the connection, and with it this task."""
         self._writer.write_eof()
+        # Closing with unread input would reset the connection, and the client might never see the reply.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
-                while await self._reader.read(CHUNK):
+                while await self._stream.read(_ALL):
                     pass
+        self._writer.close()
+        await self.wait_closed()
 
 
 class Server:
-    """Listens and serves sessions until told to stop."""
+    """Listens and serves connections until told to stop."""
 
-    def __init__(self, role: Role, max_message_size: int) -> None:
+    def __init__(self, handler: Handler, max_message_size: int) -> None:
         """Set up, without listening yet.
 
-        :param role: what to do with mail.
+        :param handler: what to do with mail.
         :param max_message_size: octets of one message.
         """
-        self.role = role
+        self.handler = handler
         self.max_message_size = max_message_size
         self.budget = Budget(LARGE_MESSAGES * max_message_size)
         self.draining = False
-        self._sessions: dict[Session, asyncio.Task] = {}
+        self.connections: set[Connection] = set()
 
     async def serve(self, listener: socket.socket, stop: asyncio.Event) -> None:
         """Serve on `listener`, which is bound, until `stop` is set; then let open transactions end, in bounded time."""
-        server = await asyncio.start_server(self._connected, sock=listener, backlog=BACKLOG)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
         await stop.wait()
         server.close()
         self.draining = True
-        for session, task in self._sessions.items():
-            if session.envelope is None:
-                session.dismiss()
-                task.cancel()
-        if self._sessions:
-            await asyncio.wait(self._sessions.values(), timeout=DRAIN_SECONDS)
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        session = Session(self, reader, writer)
-        self._sessions[session] = asyncio.current_task()
-        try:
-            await session.run()
-        finally:
-            del self._sessions[session]
+        for connection in self.connections:
+            if not connection.in_transaction():
+                connection.dismiss()
+        closed = [connection.wait_closed() for connection in self.connections]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await asyncio.gather(*closed, return_exceptions=True)
