@@ -89,6 +89,13 @@ def test_an_envelope_sender_of_another_login_is_refused(alice, bob):
     assert submit(alice, alice.address, message, sender=bob.address)[0] == 553
 
 
+@pytest.mark.parametrize("spelling", ["{user}%{domain}@{domain}", "{user}%{domain}@[127.0.0.1]", "{domain}!{user}"])
+def test_another_spelling_of_the_own_address_is_no_sender(alice, bob, spelling):
+    user, domain = alice.address.split("@")
+    sender = spelling.format(user=user, domain=domain)
+    assert submit(alice, bob.address, messages.encrypted(sender, bob.address), sender=sender)[0] == 553
+
+
 def test_a_client_that_did_not_log_in_sends_nothing(one, bob):
     with smtplib.SMTP_SSL(one.address, 465, context=unchecked_tls(), timeout=20) as client:
         refusal = attempt(client, "x@_one.test", bob.address, messages.encrypted("x@_one.test", bob.address))
