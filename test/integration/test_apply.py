@@ -43,6 +43,19 @@ def test_nothing_is_pending_in_test_mode(lab: Lab, one_host):
     assert {state["__id__"]: state["comment"] for state in states.values() if state["result"] is not True} == {}
 
 
+def test_a_bare_host_can_be_asked_what_would_change(lab: Lab, bare_host):
+    states = lab.salt_ssh(bare_host.name, "state.apply", "chatmail", "test=True")
+    results = {state["__id__"]: state["result"] for state in states.values()}
+    assert results["postfix-packages"] is results["tls-certificate"] is None
+    assert False not in results.values()
+    assert bare_host.run(["ls", "/etc/chatmail", "/etc/postfix"], check=False).stdout == ""
+
+
+def test_ssh_uses_the_keys_of_whoever_calls_it(lab: Lab, applied):
+    """Otherwise Salt makes a key of its own, which no host knows, and uses that alone."""
+    assert list(lab.layout.salt.rglob("salt-ssh.rsa")) == []
+
+
 @pytest.mark.parametrize("component", ["system", "unbound", "tls", "opendkim", "chatmaild", "dovecot", "postfix"])
 def test_each_component_can_be_applied_alone(lab: Lab, one_host, component):
     states = lab.salt_ssh("_one.test", "state.apply", f"chatmail.{component}")

@@ -77,3 +77,13 @@ def test_an_operators_pair_is_judged_and_never_changed(paths):
     assert "tls_external_cert_and_key" in ret["comment"]
     module.make_self_signed(*map(str, paths), NAMES)
     assert chatmail_cert.usable(*map(str, paths), NAMES)["result"] is True
+
+
+@pytest.mark.parametrize("state", [chatmail_cert.self_signed, chatmail_cert.usable])
+@pytest.mark.parametrize("testmode", [True], indirect=True)
+def test_a_bare_host_can_be_asked_what_would_change(paths, state):
+    """Before the first apply the execution module is missing, as its library is."""
+    chatmail_cert.__salt__.clear()
+    ret = state(*map(str, paths), NAMES)
+    assert (ret["result"], ret["changes"]) == (None, {})
+    assert "python3-cryptography" in ret["comment"]
