@@ -92,8 +92,9 @@ def measure_in_lab() -> None:
     host = lab.add(HOST)
     try:
         host.run(["apt-get", "-qq", "update"])
-        install = "DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends postfix python3-aiosmtpd"
-        host.run(["sh", "-c", f"{install} >/dev/null && systemctl disable --now --quiet postfix"], timeout=300)
+        install = "DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends"
+        host.run(["sh", "-c", f"{install} postfix python3-aiosmtpd >/dev/null"], timeout=300)
+        host.run(["systemctl", "disable", "--now", "--quiet", "postfix"])
         files = [*root.glob("chatmaild/src/chatmaild/*.py"), root / "test/messages.py", Path(__file__)]
         for file in files:
             host.write(str(Path("/srv/bench") / file.relative_to(root)), file.read_text())

@@ -14,6 +14,7 @@ import logging
 import re
 import socket
 import sys
+import traceback
 from dataclasses import dataclass
 
 from aiosmtpd.smtp import MISSING, SMTP, Envelope, Session
@@ -247,12 +248,15 @@ class Connection(SMTP):
         with self._server.budget.reservation() as reservation:
             try:
                 self.envelope.content, refusal = await self._message_data(reservation)
+                status = refusal or await self._call_handler_hook("DATA")
             except InvalidData:
                 # Where this message ends is now anybody's guess.
                 await self.push("500 Invalid DATA")
                 await self._hang_up()
-            try:
-                status = refusal or await self._call_handler_hook("DATA")
+            except asyncio.CancelledError as lost:
+                # This task keeps the traceback, and reference cycles keep the task; the message is to go now.
+                traceback.clear_frames(lost.__traceback__)
+                raise
             finally:
                 self._set_post_data_state()
         await self.push(one_line(status))
@@ -276,8 +280,6 @@ class Connection(SMTP):
                 data += await self._stream.read(_ALL)
             except asyncio.CancelledError:
                 logger.info("Connection lost within a message; nothing of it is delivered")
-                # The connection is part of reference cycles, so it lives on until they are looked for.
-                data.clear()
                 raise
             self._reset_timeout()
             at = data.find(b"\r\n.\r\n", max(0, searched - 4))
@@ -285,6 +287,7 @@ class Connection(SMTP):
             if not dropped and data.startswith(b".\r\n"):
                 at = end = 0
             if data.count(b"\n", searched, end) != data.count(b"\r\n", max(0, searched - 1), end):
+                data.clear()
                 raise InvalidData
             if at >= 0:
                 break

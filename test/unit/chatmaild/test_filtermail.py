@@ -213,6 +213,14 @@ def test_the_number_of_recipients_is_limited(incoming):
     assert client.reply().startswith("452 4.5.3 ")
 
 
+def test_a_client_that_speaks_something_else_is_sent_away(outgoing):
+    client = outgoing.client()
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\nAccept: b\r\nTE: c\r\nUser-Agent: d\r\nMAIL FROM:<>\r\n")
+    replies = list(iter(client.reply, ""))
+    assert replies[:4] == ["500 Command not recognized"] * 4
+    assert [reply[:4] for reply in replies[4:]] == ["502 "]
+
+
 @pytest.mark.parametrize("octets", [b"NOOP\n", b"NOOP\r\nMAIL FROM:<a@b>\n", b"\n"])
 def test_a_command_that_ends_in_a_bare_line_feed_closes_the_connection(outgoing, octets):
     client = outgoing.client()
@@ -825,6 +833,41 @@ def test_memory_is_given_back(outgoing):
     for _ in range(2000):
         assert client.mail(BOB, CAROL, messages.encrypted(BOB, CAROL)) == "250 OK"
     assert outgoing.resident_kib() - before < 1024
+
+
+def test_memory_of_connections_is_given_back(start_filter):
+    relay = start_filter("outgoing")
+
+    def connect(times: int) -> int:
+        for _ in range(times):
+            client = Client(relay.port)
+            assert client.mail(ALICE, CAROL, messages.encrypted(ALICE, CAROL)) == "250 OK"
+            client.close()
+        return relay.resident_kib()
+
+    before = connect(500)
+    assert connect(2000) - before < 2048
+
+
+def test_memory_of_a_message_is_given_back_when_its_client_leaves(start_filter):
+    relay = start_filter("outgoing")
+    relay.next.replies["."] = HANG
+    message = messages.encrypted(ALICE, CAROL, payload=messages.encrypted_payload(3_000_000))
+
+    def leave(times: int) -> int:
+        for _ in range(times):
+            relay.next.message_began.clear()
+            client = Client(relay.port)
+            client.begin(ALICE, CAROL)
+            client.send(message + b".\r\n")
+            assert relay.next.message_began.wait(TIMEOUT_S)
+            client.close()
+        # One dialogue from end to end, after which the last one has ended too.
+        assert relay.client().command("NOOP") == "250 OK"
+        return relay.resident_kib()
+
+    before = leave(2)
+    assert leave(6) - before < 2 * len(message) / 1024
 
 
 @pytest.mark.parametrize(
