@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import re
 import signal
 import socket
 import sys
@@ -34,8 +35,8 @@ SECUREJOIN_REQUESTS = (b"vc-request", b"vg-request")
 SECUREJOIN_TEXT_MAX = 1000  # octets
 IN_PLACE_MAX = 256 * 1024  # octets of a message that is examined without a thread, within about a millisecond
 
-# Characters that make Postfix read a local part as another address: quoting, and its percent and bang hacks.
-_REWRITTEN = frozenset('"\\%!')
+_ROUTING = frozenset("@%!")  # in a local part Postfix may read them as a way to another host
+_QUOTED_PAIR = re.compile(r"\\(.)")  # RFC 5321 section 4.1.2
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +175,7 @@ def passes_recipient(config: Config, recipient: str) -> bool:
 def is_disabled(config: Config, address: str) -> bool:
     """Whether the operator has shut `address` off."""
     try:
-        return config.mailbox(delivery_address(address)).is_disabled()
+        return config.mailbox(delivery_address(config, address)).is_disabled()
     except ValueError:
         return False
 
@@ -182,19 +183,27 @@ def is_disabled(config: Config, address: str) -> bool:
 def enforces_e2ee(config: Config, recipient: str) -> bool:
     """Whether `recipient` refuses cleartext; so does what may be another spelling of such an address."""
     try:
-        return config.mailbox(delivery_address(recipient)).enforces_e2ee()
+        return config.mailbox(delivery_address(config, recipient)).enforces_e2ee()
     except ValueError:
         return True
 
 
-def delivery_address(recipient: str) -> str:
-    """The address that Postfix and Dovecot deliver to.
+def delivery_address(config: Config, address: str) -> str:
+    """The address that Postfix and Dovecot take `address` for, however it is spelled.
 
-    :raises ValueError: Postfix might rewrite it in ways that are not known here.
+    A quoted local part means what is in the quotes, one without a domain gets ours (myorigin), and the dot at the end
+    of an absolute domain goes.
+
+    :raises ValueError: what the quotes held looks like a route, which Postfix resolves in ways that are not known here.
     """
-    if not _REWRITTEN.isdisjoint(recipient):
-        raise ValueError("quoting and routing characters are not resolved")
-    return without_detail(recipient).rstrip(".")
+    local_part, at, domain = address.rpartition("@")
+    if not at:
+        local_part, domain = address, config.mail_domain
+    if local_part.startswith('"'):
+        local_part = _QUOTED_PAIR.sub(r"\1", local_part[1:-1])
+    if not _ROUTING.isdisjoint(local_part):
+        raise ValueError("routes are not resolved")
+    return without_detail(f"{local_part}@{domain.rstrip('.')}")
 
 
 class Filter(Handler):
@@ -252,10 +261,17 @@ class OutgoingFilter(Filter):
         if address:
             if address.count("@") != 1:
                 return f"500 Invalid from address <{address}>"
-            if not self._limiter.allow(address.lower()):
+            if not self._limiter.allow(self._account(address)):
                 return f"450 4.7.1: Too much mail from <{address}>; try again later"
         envelope.mail_from = address
         return "250 OK"
+
+    def _account(self, sender: str) -> str:
+        """What the rate of `sender` is counted by: other spellings of an address have no rate of their own."""
+        try:
+            return delivery_address(self._config, sender)
+        except ValueError:
+            return sender.lower()
 
 
 class StartError(Exception):

@@ -449,7 +449,7 @@ def test_a_sender_without_exactly_one_at_sign_is_refused(outgoing, sender):
 def test_messages_beyond_the_burst_are_refused_before_they_are_sent(start_filter):
     relay = start_filter("outgoing", max_user_send_per_minute=1, max_user_send_burst_size=3)
     client = relay.client()
-    for spelling in [ALICE, ALICE.upper(), ALICE]:
+    for spelling in [f'"alice"@{DOMAIN}', ALICE.upper(), f"alice@{DOMAIN}."]:
         assert client.command(f"MAIL FROM:<{spelling}>") == "250 OK"
         assert client.command("RSET") == "250 OK"
     assert client.command(f"MAIL FROM:<{ALICE}>").startswith("450 4.7.1: Too much mail from")
@@ -650,6 +650,8 @@ def test_one_protected_recipient_is_enough_to_refuse_cleartext(incoming):
         f"ALICE@{DOMAIN.upper()}",
         f"alice@{DOMAIN}.",
         f'"alice"@{DOMAIN}',
+        f'"al\\ice+x"@{DOMAIN}',
+        f'"alice@{DOMAIN}"@{DOMAIN}',
         f"alice%{DOMAIN}@{DOMAIN}",
         f"{DOMAIN}!alice@{DOMAIN}",
         f"@relay.example:alice@{DOMAIN}",
@@ -677,6 +679,13 @@ def test_incoming_mail_to_disabled_addresses_vanishes(incoming):
     assert incoming.next.transactions == []
     assert incoming.mail(CAROL, [ALICE, BOB], messages.encrypted(CAROL, BOB)) == "250 OK"
     assert incoming.next.delivered[0].commands[2:-1] == [f"RCPT TO:<{BOB}>".encode()]
+
+
+@pytest.mark.parametrize("recipient", ["alice", f'"alice"@{DOMAIN}', f'"\\alice+x"@{DOMAIN}', f"Alice@{DOMAIN}."])
+def test_no_other_spelling_reaches_a_disabled_address(incoming, recipient):
+    incoming.flag(ALICE, "DISABLED")
+    assert incoming.mail(CAROL, recipient, messages.encrypted(CAROL, ALICE)) == "250 OK"
+    assert incoming.next.transactions == []
 
 
 @pytest.mark.parametrize("author", ["one@[192.0.2.0]", "one@[IPv6:2001:db8::1]"])
