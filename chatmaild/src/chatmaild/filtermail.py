@@ -4,7 +4,7 @@ Two roles, a process each: `outgoing` takes what the relay's own users submit, `
 takes a message over SMTP, decides, and hands it back to Postfix on another port. A message is answered with success
 only after Postfix has taken it.
 
-One process serves a role: it hands on some 1,000 messages a second, where Postfix on two cores takes half of that.
+One process serves a role: it hands on some 700 messages a second, where Postfix on two cores takes half of that.
 So the rate limit needs no memory shared between processes.
 """
 
