@@ -126,6 +126,9 @@ def _fits(value, spec):
             return value in ("", "disabled") or _is_path(value)
         case "url":
             return value == "" or (isinstance(value, str) and _URL.fullmatch(value.strip()) is not None)
+        case "ips":
+            words = _words(value)
+            return words is not None and all(map(_is_ip, words))
         case "address":
             return value == "" or _is_address(value)
         case "addresses":
@@ -144,6 +147,7 @@ _ALLOWED = {
     "domain": "a host name such as chat.example.org (xn--... where it has other letters than a-z), "
     "a host name that begins with _, or the IPv4 address of the host",
     "ip": "an IP address",
+    "ips": "a list of IP addresses",
     "path": "an absolute path of at least two parts, made of letters, digits and . _ + @ [ ] -",
     "paths": "two space-separated absolute paths: the certificate with its chain, and the key",
     "folder": "an absolute path, or disabled",

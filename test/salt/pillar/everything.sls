@@ -22,6 +22,9 @@ chatmail:
   tls_external_cert_and_key: [/etc/ssl/own/fullchain.pem, /etc/ssl/own/privkey.pem]
   acme_email: admin+acme@example.org
   disable_ipv6: true
+  public_addresses: 192.0.2.7 2001:db8::7
+  dns_update_server: 2001:db8::53
+  dns_update_key_file: /etc/chatmail/tsig.key
   www_folder: disabled
   privacy_postal: |
     Verein "Chat: für alle" e.V. {{ '{{ 1 }}' }}

@@ -135,6 +135,7 @@ GOOD = {
     "privacy_postal": ["", "Example e.V.\nStraße 1\n12345 Łódź 🏠"],
     "iroh_relay": ["", "https://iroh.example.org", " https://iroh.example.org:8443/relay "],
     "mtail_address": ["127.0.0.1", "::1", "10.8.0.1"],
+    "public_addresses": [[], "", "192.0.2.7 2001:db8::7", ["192.0.2.7"]],
     "mailboxes_dir": ["/srv/mail", "/home/vmail/mail/[1.3.3.7]"],
     "filtermail_smtp_port": [1024, 65535],
 }
@@ -160,6 +161,7 @@ WRONG = {
     "privacy_postal": [5, ["a"], "a\x00b", "a\x1b[2J", "a\r\nb"],
     "iroh_relay": ["iroh.example.org", "ftp://example.org", "https://", "https://a b", False, "https://x/%n"],
     "mtail_address": ["", "localhost", "127.0.0.256", 2130706433],
+    "public_addresses": ["localhost", ["192.0.2.256"], [3221225991], 5, "192.0.2.7,192.0.2.8"],
     "mailboxes_dir": ["", "/", "/srv", "srv/mail", "/srv/../etc", "/srv/mail/", "/srv/ma il", "/srv/%u", "/srv/$x", 5],
     "filtermail_smtp_port": [0, 25, 1023, 65536, "10080", 10080.0, True],
 }

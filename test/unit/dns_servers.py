@@ -1,0 +1,99 @@
+"""Small authoritative name servers on loopback addresses: real sockets, zones given as text, and chosen faults."""
+
+import socket
+import threading
+from collections.abc import Mapping
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.zone
+
+SOA = "@ 60 IN SOA hidden.primary.invalid. hostmaster.invalid. 1 3600 600 86400 60\n"
+
+
+def free_port() -> int:
+    """A port that is free for UDP on the loopback addresses of tests."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class NameServer:
+    """
+    One server: UDP on ``address`` and ``port``, until :meth:`close`.
+
+    Arguments: ``zones`` are zone files by apex, without their SOA record; ``fault`` is "" or "silent", "SERVFAIL", or
+    "once silent" for a server that answers each question only when it comes again. ``asked`` counts queries.
+    """
+
+    def __init__(self, address: str, port: int, zones: Mapping[str, str], fault: str = ""):
+        self.zones = {
+            dns.name.from_text(apex): dns.zone.from_text(SOA + text, origin=apex, relativize=False, check_origin=False)
+            for apex, text in zones.items()
+        }
+        self.fault = fault
+        self.asked = 0
+        self._seen: set[tuple] = set()
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((address, port))
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        # An empty datagram ends the thread, which waits for one; closing its socket would not.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
+            waker.sendto(b"", self._socket.getsockname())
+        self._thread.join()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            wire, peer = self._socket.recvfrom(4096)
+            if not wire:
+                return
+            query = dns.message.from_wire(wire)
+            self.asked += 1
+            if response := self._respond(query):
+                self._socket.sendto(response.to_wire(), peer)
+
+    def _respond(self, query: dns.message.Message) -> dns.message.Message | None:
+        question = query.question[0]
+        response = dns.message.make_response(query)
+        if self.fault == "silent":
+            return None
+        if self.fault == "once silent" and (question.name, question.rdtype) not in self._seen:
+            self._seen.add((question.name, question.rdtype))
+            return None
+        apexes = [apex for apex in self.zones if question.name.is_subdomain(apex)]
+        if self.fault == "SERVFAIL" or not apexes:
+            response.set_rcode(dns.rcode.SERVFAIL if self.fault else dns.rcode.REFUSED)
+            return response
+        apex = max(apexes, key=len)
+        _fill(response, self.zones[apex], apex, question.name, question.rdtype)
+        return response
+
+
+def _fill(response, zone, apex, name, rdtype) -> None:
+    """Answer as RFC 1034 section 4.3.2 says, without wildcards."""
+    for length in range(len(apex) + 1, len(name) + 1):
+        cut = name.split(length)[1]
+        if servers := zone.get_rrset(cut, "NS"):
+            response.authority.append(servers)
+            glue = [zone.get_rrset(server.target, "A") for server in servers]
+            response.additional += [rrset for rrset in glue if rrset]
+            return
+    response.flags |= dns.flags.AA
+    while (alias := zone.get_rrset(name, "CNAME")) and alias not in response.answer:
+        response.answer.append(alias)
+        name = alias[0].target
+        if not name.is_subdomain(apex):
+            return
+    if found := zone.get_rrset(name, rdtype):
+        response.answer.append(found)
+        return
+    response.authority.append(zone.get_rrset(apex, "SOA"))
+    if not any(other.is_subdomain(name) for other in zone.nodes):
+        response.set_rcode(dns.rcode.NXDOMAIN)
