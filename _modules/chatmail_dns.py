@@ -749,12 +749,10 @@ class _Survey:
 
     def as_result(self):
         """What ``check`` returns."""
-        bad = sum(line["status"] in _BAD for line in self.required)
+        bad = [f"{line['record']} is {line['status']}" for line in self.required if line["status"] in _BAD]
         return {
             "success": not bad,
-            "result": f"{bad} of {len(self.required)} required records are not right."
-            if bad
-            else "All required records are right.",
+            "result": f"Of the required records, {', '.join(bad)}." if bad else "All required records are right.",
             "servers": self.servers(),
             "required": _by_record(self.required),
             "recommended": _by_record(self.recommended),
@@ -1004,8 +1002,6 @@ def publish(settings=None, start=None, seconds=120):
             result["result"] = "\n".join(["Enter at the provider of the domain:", *lines])
         return {"success": result["success"], "result": result["result"], "published": {}}
     published = _publish(wanted, _start(start), server, key_file, seconds=seconds)
-    text = f"{len(published)} records were published and are served." if published else "All records are served."
-    keyless = any(record.judge is _judge_dkim and record.values is None for record in wanted)
-    if keyless:
-        text += f" The DKIM record is not among them: {_UNKNOWN[_judge_dkim]}. Then publish again."
-    return {"success": not keyless, "result": text, "published": published}
+    after = _Survey(wanted, _start(start)).as_result()
+    text = f"{len(published)} records were published. {after['result']}"
+    return {"success": after["success"], "result": text, "published": published}

@@ -1,6 +1,8 @@
 """Small authoritative name servers on loopback addresses: real sockets, zones given as text, and chosen faults."""
 
 import socket
+import socketserver
+import struct
 import threading
 from collections.abc import Mapping
 
@@ -8,7 +10,9 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdataclass
 import dns.rdatatype
+import dns.tsigkeyring
 import dns.zone
 
 SOA = "@ 60 IN SOA hidden.primary.invalid. hostmaster.invalid. 1 3600 600 86400 60\n"
@@ -97,3 +101,45 @@ def _fill(response, zone, apex, name, rdtype) -> None:
     response.authority.append(zone.get_rrset(apex, "SOA"))
     if not any(other.is_subdomain(name) for other in zone.nodes):
         response.set_rcode(dns.rcode.NXDOMAIN)
+
+
+class UpdateServer:
+    """
+    Takes dynamic updates (RFC 2136) over TCP on ``address`` and ``port``, for the zone ``apex`` of ``servers``.
+
+    ``keys`` are TSIG secrets in base64 by name; an update that is signed with another one ends the connection.
+    """
+
+    def __init__(self, address: str, port: int, keys: Mapping[str, str], apex: str, servers: list[NameServer]):
+        keyring = dns.tsigkeyring.from_text(dict(keys))
+        zones = [server.zones[dns.name.from_text(apex)] for server in servers]
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                (length,) = struct.unpack("!H", self.rfile.read(2))
+                try:
+                    update = dns.message.from_wire(self.rfile.read(length), keyring=keyring)
+                except dns.message.UnknownTSIGKey:
+                    return
+                for zone in zones:
+                    _apply(zone, update)
+                answer = dns.message.make_response(update).to_wire()
+                self.wfile.write(struct.pack("!H", len(answer)) + answer)
+
+        self._server = socketserver.TCPServer((address, port), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _apply(zone, update) -> None:
+    """RFC 2136 section 3.4.2, but for the rules that protect SOA and NS."""
+    for rrset in update.update:
+        if rrset.deleting == dns.rdataclass.ANY:
+            zone.delete_rdataset(rrset.name, rrset.rdtype)
+        else:
+            zone.find_rdataset(rrset.name, rrset.rdtype, create=True).update(rrset)

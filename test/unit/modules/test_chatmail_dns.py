@@ -8,7 +8,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from _modules import chatmail_dns
-from test.unit.dns_servers import NameServer, free_port
+from test.unit.dns_servers import NameServer, UpdateServer, free_port
 
 DOMAIN = "chat.example.org"
 SETTINGS = {
@@ -360,3 +360,73 @@ def test_a_key_file_that_cannot_be_used_is_refused_without_showing_it(tmp_path, 
     with pytest.raises(CommandExecutionError, match=message) as caught:
         chatmail_dns._read_key(str(path))
     assert "c2VjcmV0" not in str(caught.value)
+
+
+SECRET = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0"
+
+
+@pytest.fixture
+def key_file(tmp_path):
+    path = tmp_path / "key"
+    path.touch(0o600)
+    path.write_text(f'key "relay" {{ algorithm hmac-sha256; secret "{SECRET}"; }};')
+    return str(path)
+
+
+@pytest.fixture
+def publish(key_file):
+    """Publish to a primary that serves ``text``; its secondary gets what was published, unless it ``lags``."""
+    servers = []
+
+    def run(text, keys, lags=False, wanted=WANTED):
+        port = free_port()
+        root = "@ NS root.\nroot. A 127.0.0.2\nexample.org. NS ns1.example.org.\nns1.example.org. A 127.0.0.4\n"
+        servers.append(NameServer("127.0.0.2", port, {".": root}))
+        both = [NameServer(f"127.0.0.{number}", port, {"example.org.": NAME_SERVERS + text}) for number in (4, 5)]
+        servers.extend(both)
+        servers.append(UpdateServer("127.0.0.6", port, keys, "example.org.", both[:1] if lags else both))
+        done = chatmail_dns._publish(wanted, ["127.0.0.2"], "127.0.0.6", key_file, seconds=1, port=port)
+        return done, chatmail_dns._Survey(wanted, ["127.0.0.2"], port=port).as_result()
+
+    yield run
+    for server in servers:
+        server.close()
+
+
+def test_into_an_empty_zone_everything_is_published(publish):
+    done, after = publish("", {"relay": SECRET})
+    assert done.keys() == REQUIRED | RECOMMENDED
+    assert done[f"{APEX} MX"] == {"old": "nothing", "new": f"10 {APEX}"}
+    assert not_ok(after) == {}
+
+
+def test_only_what_is_not_right_is_published_and_other_texts_stay(publish):
+    text = replaced("v=spf1 a ~all", "v=spf1 -all") + f'{APEX} TXT "a \\"b\\" \\195"\n'
+    text = text.replace(f"www.{APEX} ", "else.example.org. ") + f"www.{APEX} A 192.0.2.99\n"
+    done, after = publish(text, {"relay": SECRET})
+    assert done.keys() == {f"{APEX} TXT", f"www.{APEX} CNAME"}
+    assert not_ok(after) == {}
+    assert r'"a \"b\" \195"' in after["recommended"][f"{APEX} TXT"]["found"]
+
+
+def test_an_address_that_the_relay_does_not_have_is_withdrawn(publish):
+    wanted = chatmail_dns._wanted(SETTINGS, (IPV4,), (), DKIM, ACCOUNT)
+    done, after = publish(GOOD, {"relay": SECRET}, wanted=wanted)
+    assert done == {f"{APEX} AAAA": {"old": IPV6, "new": ""}}
+    assert f"{APEX} AAAA" not in statuses(after)
+
+
+def test_a_right_zone_is_not_touched(publish):
+    assert publish(GOOD, {})[0] == {}
+
+
+def test_a_server_that_does_not_know_the_key_is_reported_without_it(publish):
+    with pytest.raises(CommandExecutionError, match=r"took no update of .* with the key relay") as caught:
+        publish("", {"other": SECRET})
+    assert SECRET not in str(caught.value)
+
+
+def test_a_secondary_that_lags_is_waited_for_and_then_named(publish):
+    with pytest.raises(CommandExecutionError, match="after 1 s the authoritative servers do not serve it") as caught:
+        publish("", {"relay": SECRET}, lags=True)
+    assert "ns2.example.org. (127.0.0.5) has nothing" in str(caught.value)
