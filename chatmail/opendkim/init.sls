@@ -68,11 +68,11 @@ opendkim-{{ table }}:
 {% endfor %}
 {% endif %}
 
-{% for file in ["screen.lua", "final.lua", "resolver.conf"] %}
-opendkim-{{ file }}:
+{% for script in ["screen.lua", "final.lua"] %}
+opendkim-{{ script }}:
   file.managed:
-    - name: /etc/opendkim/{{ file }}
-    - source: salt://chatmail/opendkim/files/etc/opendkim/{{ file }}
+    - name: /etc/opendkim/{{ script }}
+    - source: salt://chatmail/opendkim/files/etc/opendkim/{{ script }}
     - user: root
     - group: opendkim
     - mode: '0640'

@@ -143,7 +143,11 @@ def first_files(host: Host) -> dict[str, str]:
     }
     if host.name == NAME_SERVER:
         return files | nameserver.server_files(layout)
-    return files | {"etc/unbound/unbound.conf.d/lab.conf": nameserver.resolver_config(layout)}
+    preload = f"[Service]\nEnvironment=LD_PRELOAD=/{images.TEST_ZONE_LIBRARY}\n"
+    return files | {
+        "etc/unbound/unbound.conf.d/lab.conf": nameserver.resolver_config(layout),
+        "etc/systemd/system/opendkim.service.d/lab.conf": preload,
+    }
 
 
 def system_name(name: str) -> str:

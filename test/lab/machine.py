@@ -19,7 +19,9 @@ from test.lab.layout import BRIDGE_NUMBER, Layout
 PACKAGES = {
     "apt-cacher-ng": "/usr/sbin/apt-cacher-ng",
     "debian-archive-keyring": "/usr/share/keyrings/debian-archive-keyring.gpg",
+    "gcc": "/usr/bin/gcc",
     "iproute2": "/usr/sbin/ip",
+    "libc6-dev": "/usr/include/dlfcn.h",
     "mmdebstrap": "/usr/bin/mmdebstrap",
     "openssh-client": "/usr/bin/ssh",
     "systemd-container": "/usr/bin/systemd-nspawn",
