@@ -1,6 +1,7 @@
 """What clients may send: submission, the outgoing filter, signing, delivery here and to another relay."""
 
 import smtplib
+import time
 from email import message_from_bytes
 
 import pytest
@@ -167,3 +168,36 @@ def test_passthrough_addresses_may_have_cleartext(lab, two, two_host):
         lab.pillar(two.domain, {"chatmail": {"mail_domain": two.domain, **PERMISSIVE}})
         lab.salt_ssh(two.domain, "state.apply", "chatmail")
     assert refused_as_cleartext(submit(outsider, support.address, messages.plain(outsider.address, support.address)))
+
+
+@pytest.mark.parametrize(
+    ("destination", "level"),
+    [
+        ("_two.test", "encrypt"),
+        ("[192.0.2.7]", "encrypt"),
+        ("[IPv6:2001:db8::1]", "encrypt"),
+        ("nauta.cu", "may"),
+        ("example.org", ""),
+        ("sub._two.test", ""),
+        ("xnauta.cu", ""),
+    ],
+)
+def test_who_need_not_show_a_verified_certificate(one_host, destination, level):
+    policy = one_host.run(["postmap", "-q", destination, "regexp:/etc/postfix/smtp_tls_policy_map"], check=False)
+    assert policy.stdout.strip() == level
+    assert one_host.run(["postconf", "-h", "smtp_tls_security_level"]).stdout.strip() == "verify"
+
+
+def test_nothing_goes_to_a_server_whose_certificate_is_not_verified(lab, one_host, alice):
+    """A named domain whose MX shows a self-signed certificate: the message waits, encrypted mail or not."""
+    lab.publish("impostor.test.", "MX", ["10 _two.test."])
+    recipient = "someone99@impostor.test"
+    try:
+        assert submit(alice, recipient, messages.encrypted(alice.address, recipient)) is None
+        deadline = time.monotonic() + 20
+        while "not verified" not in (queue := one_host.run(["postqueue", "-j"]).stdout):
+            assert time.monotonic() < deadline, queue
+            time.sleep(0.2)
+    finally:
+        one_host.run(["postsuper", "-d", "ALL"])
+        lab.withdraw("impostor.test.", "MX")

@@ -27,7 +27,7 @@ class Image:
 
     role: str
     packages: tuple[str, ...]
-    revision: int = 2
+    revision: int = 3
 
 
 BARE = Image("bare", BARE_PACKAGES)

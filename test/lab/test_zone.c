@@ -16,6 +16,6 @@ struct ub_ctx *ub_ctx_create(void)
 	struct ub_ctx *ctx = create();
 
 	if (ctx)
-		ub_ctx_set_option(ctx, "local-zone:", "test. nodefault");
+		ub_ctx_set_option(ctx, "local-zone:", "test. transparent");
 	return ctx;
 }
