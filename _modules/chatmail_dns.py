@@ -824,6 +824,7 @@ def _send_updates(survey, changes, server, key_file, port):
     for apex, message in messages.items():
         try:
             rcode = dns.query.tcp(message, server, timeout=PATIENCE_S[-1], port=port).rcode()
+        # dnspython raises NotImplementedError for a key file with a TSIG algorithm that it does not know.
         except (dns.exception.DNSException, OSError, EOFError, NotImplementedError) as error:
             raise CommandExecutionError(
                 f"the DNS server {server} took no update of {apex} with the key {name}: {error or type(error).__name__}"

@@ -12,11 +12,6 @@ NAMES = ["_chat.test"]
 pytestmark = pytest.mark.usefixtures("testmode")
 
 
-@pytest.fixture(params=[False, True], ids=["apply", "test"])
-def testmode(request):
-    return request.param
-
-
 @pytest.fixture
 def configure_loader_modules(testmode):
     return {

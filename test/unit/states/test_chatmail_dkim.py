@@ -9,11 +9,6 @@ from _states import chatmail_dkim
 pytestmark = pytest.mark.usefixtures("testmode")
 
 
-@pytest.fixture(params=[False, True], ids=["apply", "test"])
-def testmode(request):
-    return request.param
-
-
 @pytest.fixture
 def configure_loader_modules(testmode):
     return {

@@ -13,11 +13,6 @@ CHANGES = {"a. MX": {"old": "nothing", "new": "10 a."}}
 pytestmark = pytest.mark.usefixtures("testmode")
 
 
-@pytest.fixture(params=[False, True], ids=["apply", "test"])
-def testmode(request):
-    return request.param
-
-
 @pytest.fixture
 def dns():
     """What the execution module is asked and what it answers."""

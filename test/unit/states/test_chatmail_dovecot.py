@@ -57,11 +57,6 @@ class Relay:
         return {"name": name, "changes": changes, "result": True, "comment": ""}
 
 
-@pytest.fixture(params=[False, True], ids=["apply", "test"])
-def testmode(request):
-    return request.param
-
-
 @pytest.fixture
 def relay():
     return Relay()

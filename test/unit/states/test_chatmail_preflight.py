@@ -10,11 +10,6 @@ pytestmark = pytest.mark.usefixtures("testmode")
 PORTS = {"25/tcp": ["postfix"]}
 
 
-@pytest.fixture(params=[False, True], ids=["apply", "test"])
-def testmode(request):
-    return request.param
-
-
 @pytest.fixture
 def host():
     return {"problems": [], "foreign": {}, "adopted": False, "calls": []}
