@@ -12,6 +12,8 @@ include:
   - chatmail.opendkim
   # Our services; Dovecot asks doveauth, Postfix hands mail to the filters.
   - chatmail.chatmaild
+  # Old mail goes by the clock, unused mailboxes too.
+  - chatmail.jobs
   # Before Postfix: it makes the SASL and LMTP sockets in Postfix's spool.
   - chatmail.dovecot
   # Last: with it the relay begins to accept mail.

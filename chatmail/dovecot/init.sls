@@ -71,6 +71,31 @@ dovecot-auth-conf:
     - require:
       - chatmail_package: dovecot-packages
 
+{% if settings.tmpfs_index -%}
+dovecot-index-tmpfiles:
+  file.managed:
+    - name: /etc/tmpfiles.d/chatmail-index.conf
+    - source: salt://chatmail/dovecot/files/etc/tmpfiles.d/chatmail-index.conf
+    - user: root
+    - group: root
+    - mode: '0644'
+
+dovecot-index-directory:
+  file.directory:
+    - name: /dev/shm/chatmail
+    - user: vmail
+    - group: vmail
+    - mode: '0700'
+    - require:
+      - user: system-vmail-user
+    - require_in:
+      - service: dovecot-service
+{%- else -%}
+dovecot-index-tmpfiles:
+  file.absent:
+    - name: /etc/tmpfiles.d/chatmail-index.conf
+{%- endif %}
+
 {% for file in ["imap-instant.conf", "dovecot.conf"] %}
 dovecot-{{ file | replace(".", "-") }}:
   file.managed:

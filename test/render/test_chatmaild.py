@@ -10,7 +10,7 @@ from test.render.conftest import PILLARS
 from test.salt.minion import CHECKOUT
 
 FILES = CHECKOUT / "chatmail/chatmaild/files"
-UNITS = sorted(FILES.glob("etc/systemd/system/*.j2"))
+UNITS = sorted(CHECKOUT.glob("chatmail/*/files/etc/systemd/system/*.service.j2"))
 EXPOSURE_MAX = 2.5  # of 10, as systemd-analyze counts
 
 

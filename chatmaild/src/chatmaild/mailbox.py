@@ -7,12 +7,15 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 DAY = 86400  # seconds
 NAME_MAX = 255  # bytes in one file name, pathname(7)
+INDEX_DIR = Path("/dev/shm/chatmail")  # noqa: S108, vmail's alone; Dovecot's index files, where `tmpfs_index` keeps them in memory
+REMOVED_PREFIX = "removed-"  # a mailbox on its way out; without @, so no address
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +67,16 @@ class Mailbox:
     def disabled_path(self) -> Path:
         """Made by the operator: while it exists, mail to and from the address is dropped."""
         return self.path / "DISABLED"
+
+    @property
+    def quota_cache_path(self) -> Path:
+        """Dovecot's sum of the messages' sizes; without it, Dovecot counts anew."""
+        return self.path / "maildirsize"
+
+    @property
+    def index_path(self) -> Path:
+        """Dovecot's index files of this address, if they are kept in memory."""
+        return INDEX_DIR / self.address
 
     def read_password(self) -> str | None:
         """The stored hash with its scheme, or None where nobody has created the address."""
@@ -139,3 +152,29 @@ class Mailbox:
     def is_disabled(self) -> bool:
         """Whether the operator has shut the address off."""
         return self.disabled_path.exists()
+
+    def remove(self) -> None:
+        """Remove the directory with all that is in it, and the index files in memory.
+
+        It loses its name first: whoever creates the address anew finds nothing of the old one, whatever happens to
+        this process. `remove_leftovers` mends what a crash left.
+
+        :raises OSError: the file system refused.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.index_path)
+        nameless = tempfile.mkdtemp(prefix=REMOVED_PREFIX, dir=self.path.parent)
+        try:
+            self.path.rename(nameless)  # an empty directory may be replaced, rename(2)
+        finally:
+            shutil.rmtree(nameless)
+
+
+def remove_leftovers(mailboxes_dir: Path) -> None:
+    """Finish removals of mailboxes that were cut short.
+
+    :raises OSError: the file system refused.
+    """
+    for path in mailboxes_dir.glob(f"{REMOVED_PREFIX}*"):
+        if "@" not in path.name:
+            shutil.rmtree(path)

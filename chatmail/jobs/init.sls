@@ -1,0 +1,74 @@
+# What the clock starts: old mail and unused mailboxes go each night, a daily report, the page /metrics if it is wanted.
+{% from "chatmail/map.jinja" import settings with context %}
+
+include:
+  - chatmail.preflight
+  # The programs, and the settings file they read.
+  - chatmail.chatmaild
+
+# For operators, as vmail: runuser -u vmail -- chatmail-expire. Dovecot runs quota-expire.
+{% for command in ["expire", "quota-expire", "fsreport"] %}
+jobs-{{ command }}-command:
+  file.managed:
+    - name: /usr/local/bin/chatmail-{{ command }}
+    - contents: |
+        #!/bin/sh
+        # Managed by chatmail-formula; changes made here are undone by the next apply.
+        PYTHONPATH=/usr/local/lib/chatmaild exec /usr/bin/python3 -P -m chatmaild.{{ command | replace("-", "_") }} "$@"
+    - user: root
+    - group: root
+    - mode: '0755'
+{% endfor %}
+{% for job in ["expire", "fsreport"] + (["metrics"] if settings.metrics_page else []) %}
+jobs-{{ job }}-service:
+  file.managed:
+    - name: /etc/systemd/system/chatmail-{{ job }}.service
+    - source: salt://chatmail/jobs/files/etc/systemd/system/chatmail-{{ job }}.service.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require:
+      - file: chatmaild-source
+      - file: chatmaild-ini
+
+jobs-{{ job }}-timer-unit:
+  file.managed:
+    - name: /etc/systemd/system/chatmail-{{ job }}.timer
+    - source: salt://chatmail/jobs/files/etc/systemd/system/chatmail-{{ job }}.timer
+    - user: root
+    - group: root
+    - mode: '0644'
+
+jobs-{{ job }}-timer:
+  service.running:
+    - name: chatmail-{{ job }}.timer
+    - enable: True
+    - require:
+      - file: jobs-{{ job }}-service
+    - watch:
+      - file: jobs-{{ job }}-timer-unit
+{% endfor %}
+{%- if settings.metrics_page %}
+# The web site is not vmail's to write: what vmail writes lies in a directory of its own.
+jobs-metrics-page:
+  file.symlink:
+    - name: /var/www/html/metrics
+    - target: /run/chatmail-metrics/metrics
+    - makedirs: True
+{%- else %}
+jobs-metrics-timer:
+  service.dead:
+    - name: chatmail-metrics.timer
+    - enable: False
+
+jobs-metrics-absent:
+  file.absent:
+    - names:
+      - /etc/systemd/system/chatmail-metrics.timer
+      - /etc/systemd/system/chatmail-metrics.service
+      - /var/www/html/metrics
+    - require:
+      - service: jobs-metrics-timer
+{%- endif %}

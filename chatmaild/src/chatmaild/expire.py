@@ -1,0 +1,241 @@
+"""Removes what has become too old: messages, and mailboxes that nobody uses."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from . import mailbox, quota_expire, scanner
+from .config import Config, ConfigError, read_config
+from .doveauth import ECHOBOT
+from .mailbox import DAY, Mailbox
+from .quota_expire import MIB, TARGET_PERCENT
+from .scanner import Content, File
+
+CONFIG = Path("/etc/chatmail/chatmail.ini")
+LARGE = 200_000  # bytes; a seen message above goes after `delete_large_after`
+INDEX_MAX = 500 * 1024  # bytes; Dovecot makes a larger index file anew, and smaller
+
+
+class Limits(NamedTuple):
+    """What is older than these times, in Unix seconds, goes."""
+
+    message: float
+    large_message: float
+    login: float
+
+    @classmethod
+    def of(cls, config: Config, now: float) -> "Limits":
+        """The limits at the time `now`, in Unix seconds."""
+        return cls(
+            now - config.delete_mails_after * DAY,
+            now - config.delete_large_after * DAY,
+            now - config.delete_inactive_users_after * DAY,
+        )
+
+
+def is_expired(message: File, limits: Limits) -> bool:
+    """Whether `message` is too old for anyone, or large, seen, and too old for that."""
+    if message.mtime < limits.message:
+        return True
+    return message.mtime < limits.large_message and message.size > LARGE and scanner.folder(message) == "cur"
+
+
+def over_quota(config: Config, home: Path, messages: list[File], now: float) -> list[File]:
+    """Those of `messages` that must go so that the INBOX in `home` takes no more than `TARGET_PERCENT` of its quota."""
+    inbox = {str(home / "cur"), str(home / "new")}
+    files = {message.path: message for message in messages if os.path.dirname(message.path) in inbox}
+    stored = filter(None, map(quota_expire.parse_name, files))
+    target = config.max_mailbox_size * TARGET_PERCENT // 100 * MIB
+    return [files[message.path] for message in quota_expire.excess(stored, target, now)]
+
+
+class Expiry:
+    """One run over the mailboxes, and what it has counted."""
+
+    def __init__(self, config: Config, now: float, *, remove: bool, verbose: bool) -> None:
+        """Prepare a run.
+
+        :param now: Unix seconds.
+        :param remove: whether anything is removed; if not, it is only counted.
+        :param verbose: whether all that goes is named on standard error.
+        """
+        self.config = config
+        self.now = now
+        self.limits = Limits.of(config, now)
+        self.remove = remove
+        self.verbose = verbose
+        self.mailboxes_seen = self.mailboxes_removed = 0
+        self.files_seen = self.files_removed = 0
+        self.failures = 0
+
+    def run(self, maxnum: int | None = None, expire: Callable[[Mailbox], object] | None = None) -> None:
+        """Expire all mailboxes, `maxnum` at most. What fails with one mailbox is reported, and the next one follows.
+
+        :param expire: what is done with each mailbox; `expire_mailbox` if left out.
+        """
+        if self.remove:
+            self._attempt(mailbox.remove_leftovers, self.config.mailboxes_dir)
+        for box in scanner.mailboxes(self.config, maxnum):
+            self.mailboxes_seen += 1
+            self._attempt(expire or self.expire_mailbox, box)
+
+    def expire_mailbox(self, box: Mailbox) -> None:
+        """Apply all rules to one mailbox.
+
+        :raises OSError: the file system refused.
+        """
+        self._say(f"checking {box.path}")
+        if not self._is_echobot(box) and (self.remove_if_inactive(box) or self._remove_if_never_created(box)):
+            return
+        content = scanner.scan(box.path)
+        self.files_seen += len(content.messages) + len(content.extra)
+        self._expire_messages(box, content)
+        self._expire_indexes(content)
+        if self.config.tmpfs_index:
+            self._expire_indexes(scanner.scan(box.index_path))
+
+    def remove_if_inactive(self, box: Mailbox) -> bool:
+        """Remove the mailbox if nobody has logged in for too long; return whether it was to go.
+
+        :raises OSError: the file system refused.
+        """
+        last_login = box.last_login()
+        if last_login is None or last_login >= self.limits.login:
+            return False
+        self._remove_mailbox(box, box.remove)
+        return True
+
+    def summary(self) -> str:
+        """What was removed of what was seen."""
+        would = "" if self.remove else "dry run, nothing was removed: "
+        return (
+            f"{would}mailboxes removed {self.mailboxes_removed} of {self.mailboxes_seen},"
+            f" files removed {self.files_removed} of {self.files_seen}"
+        )
+
+    def _is_echobot(self, box: Mailbox) -> bool:
+        """The relay's own bot has its password elsewhere and never counts as inactive."""
+        return box.address == f"{ECHOBOT}@{self.config.mail_domain}"
+
+    def _remove_if_never_created(self, box: Mailbox) -> bool:
+        """Whether the directory belongs to no address; it goes if it is empty."""
+        if box.last_login() is not None:
+            return False
+        if scanner.list_names(box.path):
+            print(f"{box.path} doesn't have last_login but isn't empty", file=sys.stderr)
+        else:
+            self._remove_mailbox(box, box.path.rmdir)
+        return True
+
+    def _expire_messages(self, box: Mailbox, content: Content) -> None:
+        old = [message for message in content.messages if is_expired(message, self.limits)]
+        gone = set(old)
+        kept = [message for message in content.messages if message not in gone] if gone else content.messages
+        excess = over_quota(self.config, box.path, kept, self.now)
+        for message in old + excess:
+            self._remove_file(message)
+        if excess and self.remove:
+            quota_expire.report(box, len(excess))
+        if old or excess:
+            quota_cache = scanner.stat_file(box.quota_cache_path)
+            if quota_cache:
+                self._remove_file(quota_cache)
+
+    def _expire_indexes(self, content: Content) -> None:
+        for file in content.extra:
+            if file.size <= INDEX_MAX:
+                return  # the largest come first
+            if "dovecot.index" in os.path.basename(file.path):
+                self._remove_file(file)
+
+    def _remove_mailbox(self, box: Mailbox, remove: Callable[[], None]) -> None:
+        self._say(f"removing {box.path}")
+        if self.remove:
+            try:
+                remove()
+            except FileNotFoundError:
+                print(f"{box.path} was gone already", file=sys.stderr)
+                return
+        self.mailboxes_removed += 1
+
+    def _remove_file(self, file: File) -> None:
+        self._say(f"removing {time.strftime('%Y-%m-%d', time.gmtime(file.mtime))} {file.path}")
+        if self.remove:
+            try:
+                os.unlink(file.path)
+            except FileNotFoundError:
+                print(f"{file.path} was gone already", file=sys.stderr)
+                return
+        self.files_removed += 1
+
+    def _attempt(self, action: Callable, argument: Mailbox | Path) -> None:
+        try:
+            action(argument)
+        except OSError as error:
+            self.failures += 1
+            print(f"expire: {error}; the next run tries again", file=sys.stderr)
+
+    def _say(self, text: str) -> None:
+        if self.verbose:
+            print(text, file=sys.stderr)
+
+
+def natural(text: str) -> int:
+    """A number from the command line that is 0 or more.
+
+    :raises ValueError: it is not.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError
+    return int(text)
+
+
+natural.__name__ = "whole number from 0"  # argparse: invalid ... value
+
+
+def read_config_or_exit(path: Path) -> Config:
+    """The settings of a command; exit status 1 with the faults on standard error if they cannot be used."""
+    try:
+        return read_config(path)
+    except ConfigError as error:
+        sys.exit(str(error))
+
+
+def _finish(expiry: Expiry, begun: float) -> None:
+    print(f"{expiry.summary()}, {time.monotonic() - begun:.1f} seconds")
+    if expiry.failures:
+        sys.exit(f"expire: {expiry.failures} mailbox(es) could not be handled, see above")
+
+
+def main() -> None:
+    """The command line of expire; without ``--remove`` nothing is changed."""
+    parser = argparse.ArgumentParser(description="Remove old messages, and mailboxes that nobody uses.")
+    parser.add_argument("config", nargs="?", type=Path, default=CONFIG, help="settings file (default: %(default)s)")
+    parser.add_argument("--days", type=natural, default=0, metavar="N", help="as if today were N days earlier")
+    parser.add_argument("--maxnum", type=natural, metavar="N", help="look at N mailboxes at most")
+    parser.add_argument("-v", "--verbose", action="store_true", help="name all that is removed on standard error")
+    parser.add_argument("--remove", action="store_true", help="remove; without it nothing is changed, only counted")
+    arguments = parser.parse_args()
+    begun = time.monotonic()
+    now = time.time() - arguments.days * DAY
+    expiry = Expiry(read_config_or_exit(arguments.config), now, remove=arguments.remove, verbose=arguments.verbose)
+    expiry.run(arguments.maxnum)
+    _finish(expiry, begun)
+
+
+def delete_inactive_users() -> None:
+    """The command line of delete_inactive_users: of the rules of expire, the one for mailboxes alone."""
+    parser = argparse.ArgumentParser(description="Remove mailboxes that nobody uses; expire does this and more.")
+    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/chatmail.ini")
+    begun = time.monotonic()
+    expiry = Expiry(read_config_or_exit(parser.parse_args().config), time.time(), remove=True, verbose=False)
+    expiry.run(expire=expiry.remove_if_inactive)
+    _finish(expiry, begun)
+
+
+if __name__ == "__main__":
+    main()
