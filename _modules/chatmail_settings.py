@@ -101,6 +101,8 @@ def _fits(value, spec):
     match spec["type"]:
         case "boolean":
             return isinstance(value, bool) or (isinstance(value, str) and value.lower() in ("true", "false"))
+        case "choice":
+            return value in spec["choices"]
         case "integer":
             return _is_number(value) and isinstance(value, int) and _in_bounds(value, spec)
         case "number":
@@ -167,6 +169,8 @@ def _allowed(spec):
         (False, True): f", at most {high}{unit}",
         (False, False): "",
     }[low is not None, high is not None]
+    if spec["type"] == "choice":
+        return " or ".join(spec["choices"])
     return _ALLOWED[spec["type"]] + bounds
 
 
@@ -191,6 +195,9 @@ def _contradictions(settings):
             f"username_min_length: found {shortest}, allowed is at most username_max_length, which is {longest}; "
             "as it is nobody could create an address."
         )
+    url = settings.get("acme_directory_url", "https://")
+    if not url.strip().startswith("https://"):
+        yield f"acme_directory_url: found {_found(url)}, allowed is an address that begins with https://."
     ports = {key: value for key, value in settings.items() if "_port" in key}
     for (one, port), (other, same) in combinations(ports.items(), 2):
         if port == same:

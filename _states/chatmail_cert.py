@@ -59,9 +59,93 @@ def self_signed(name, key, alt_names):
     return ret
 
 
+def acme_key(name):
+    """
+    A private key of the wanted type is in acmetool's store; all certificates of the relay are for this key.
+
+    .. code-block:: yaml
+
+        tls-acme-key:
+          chatmail_cert.acme_key:
+            - name: ecdsa
+
+    name
+        ``ecdsa`` or ``rsa``.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"the {name} key is there"}
+    if __opts__["test"] and "chatmail_cert.acme_key_id" not in __salt__:
+        ret.update(result=None, comment=f"a key would be made if there is none; {CANNOT_LOOK}")
+    elif not __salt__["chatmail_cert.acme_key_id"](name):
+        if __opts__["test"]:
+            ret.update(result=None, changes={name: {"old": None, "new": "a key"}}, comment="a key would be made")
+        else:
+            made = __salt__["chatmail_cert.make_acme_key"](name)
+            ret.update(changes={name: {"old": None, "new": made}}, comment=f"the {name} key was made")
+    return ret
+
+
+def acme(name, key, alt_names, directory_url, email=""):
+    """
+    A certificate of a public authority is in place, for these names, and not due for renewal.
+
+    The network is asked only when a certificate is to be got. An authority that does not answer leaves a certificate
+    that is still right in force, with a warning.
+
+    .. code-block:: yaml
+
+        tls-certificate:
+          chatmail_cert.acme:
+            - name: /var/lib/acme/live/chat.example.org/fullchain
+            - key: /var/lib/acme/live/chat.example.org/privkey
+            - alt_names: [chat.example.org, www.chat.example.org, mta-sts.chat.example.org]
+            - directory_url: https://acme-v02.api.letsencrypt.org/directory
+
+    name
+        Path where acmetool puts the certificate with its chain.
+    key
+        Path where it puts the private key.
+    alt_names
+        DNS names that the certificate must carry.
+    directory_url
+        The authority's directory (RFC 8555 section 7.1.1).
+    email
+        Where the authority writes to; empty for nowhere.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is right for {', '.join(alt_names)}"}
+    if _unreadable_yet():
+        ret.update(result=None, comment=f"{name} would be got if it is not right; {CANNOT_LOOK}")
+        return ret
+    problems = __salt__["chatmail_cert.problems"](name, key, alt_names)
+    if not problems and not __salt__["chatmail_cert.acme_due"](name):
+        return ret
+    found = "; ".join(problems) or f"{name} is due for renewal"
+    changes = {name: {"old": found, "new": f"from {directory_url} for {', '.join(alt_names)}"}}
+    if __opts__["test"]:
+        ret.update(result=None, changes=changes, comment=f"a certificate would be got: {found}")
+        return ret
+    try:
+        __salt__["chatmail_cert.acme_obtain"](directory_url, email, alt_names)
+    except CommandExecutionError as error:
+        if problems:
+            ret.update(
+                result=False,
+                comment=f"no certificate from {directory_url}: {error}. "
+                "What stands in the way may be gone soon: mend it, then apply again.",
+            )
+        else:
+            ret["warnings"] = [f"{name} is due for renewal, and it is not renewed: {error}"]
+        return ret
+    problems = __salt__["chatmail_cert.problems"](name, key, alt_names)
+    if problems:
+        ret.update(result=False, comment=f"got, but not right: {'; '.join(problems)}")
+        return ret
+    ret.update(changes=changes, comment=f"{name} was got from {directory_url}")
+    return ret
+
+
 def usable(name, key, alt_names):
     """
-    A certificate and a key that the operator put on the host match, cover the names, and are valid now.
+    A certificate and a key that the operator put on the host match, cover the names, are complete and valid now.
 
     .. code-block:: yaml
 
@@ -82,7 +166,7 @@ def usable(name, key, alt_names):
     if _unreadable_yet():
         ret.update(result=None, comment=f"{name} would be looked at; {CANNOT_LOOK}")
         return ret
-    problems = __salt__["chatmail_cert.problems"](name, key, alt_names)
+    problems = __salt__["chatmail_cert.problems"](name, key, alt_names, chain=True)
     if problems:
         ret.update(
             result=False,

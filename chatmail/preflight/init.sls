@@ -22,6 +22,8 @@ settings-valid:
   "53/tcp": ["unbound", "systemd-resolved"],
   "53/udp": ["unbound", "systemd-resolved"],
 } %}
+# The authority asks for its challenges there: acmetool answers itself, or nginx hands them on to it.
+{% if settings.tls_mode == "acme" %}{% do ports.update({"80/tcp": ["acmetool", "nginx"]}) %}{% endif %}
 # systemd-resolved is replaced by unbound later, in an order that keeps name resolution working.
 # These four are settings: when they change places in the pillar, each is still held by the owner of another.
 {% for key, service in (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from test.lab import apt, images, nameserver, processes
+from test.lab import apt, authority, images, nameserver, processes
 from test.lab.commands import finish, run
 from test.lab.errors import LabError
 from test.lab.layout import NAME_SERVER, NAME_SERVER_NUMBER, Layout
@@ -142,12 +142,16 @@ def first_files(host: Host) -> dict[str, str]:
         "root/.ssh/authorized_keys": layout.ssh_key.with_suffix(".pub").read_text(),
     }
     if host.name == NAME_SERVER:
-        return files | nameserver.server_files(layout)
+        return files | nameserver.server_files(layout) | authority.server_files(layout)
     preload = f"[Service]\nEnvironment=LD_PRELOAD=/{images.TEST_ZONE_LIBRARY}\n"
-    return files | {
-        "etc/unbound/unbound.conf.d/lab.conf": nameserver.resolver_config(layout),
-        "etc/systemd/system/opendkim.service.d/lab.conf": preload,
-    }
+    return (
+        files
+        | authority.trust_files(layout)
+        | {
+            "etc/unbound/unbound.conf.d/lab.conf": nameserver.resolver_config(layout),
+            "etc/systemd/system/opendkim.service.d/lab.conf": preload,
+        }
+    )
 
 
 def system_name(name: str) -> str:

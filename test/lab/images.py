@@ -31,7 +31,7 @@ class Image:
 
 
 BARE = Image("bare", BARE_PACKAGES)
-NAME_SERVER_IMAGE = Image("ns", (*BARE_PACKAGES, "knot"))
+NAME_SERVER_IMAGE = Image("ns", (*BARE_PACKAGES, "knot", "pebble"))
 IMAGES = {image.role: image for image in (BARE, NAME_SERVER_IMAGE)}
 
 

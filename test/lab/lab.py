@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from test.lab import apt, hosts, images, machine, nameserver, processes, saltconf
+from test.lab import apt, authority, hosts, images, machine, nameserver, processes, saltconf
 from test.lab.commands import say, step
 from test.lab.errors import LabError
 from test.lab.hosts import Host
@@ -164,6 +164,7 @@ class Lab:
         apt.start_cache(layout)
         hosts.make_ssh_key(layout.ssh_key, "chatmail-lab")
         nameserver.make_secret(layout)
+        authority.make_server_pair(layout)
 
     def _enlist(self, name: str) -> None:
         numbers = self._read_record()["hosts"]

@@ -90,6 +90,14 @@ class Layout:
         return self.state / "tsig"
 
     @property
+    def authority_cert(self) -> Path:
+        return self.state / "authority" / "cert.pem"
+
+    @property
+    def authority_key(self) -> Path:
+        return self.authority_cert.with_name("key.pem")
+
+    @property
     def resolv_conf(self) -> Path:
         return self.state / "resolv.conf"
 

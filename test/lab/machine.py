@@ -24,6 +24,7 @@ PACKAGES = {
     "libc6-dev": "/usr/include/dlfcn.h",
     "mmdebstrap": "/usr/bin/mmdebstrap",
     "openssh-client": "/usr/bin/ssh",
+    "openssl": "/usr/bin/openssl",
     "systemd-container": "/usr/bin/systemd-nspawn",
 }
 

@@ -237,7 +237,17 @@ def test_each_default_is_one_that_its_own_entry_allows():
 def test_each_entry_of_the_schema_is_complete():
     for key, spec in SCHEMA.items():
         assert {"default", "type", "doc"} <= set(spec), key
-        assert set(spec) <= {"default", "type", "doc", "unit", "minimum", "maximum", "required", "example"}, key
+        assert set(spec) <= {
+            "default",
+            "type",
+            "doc",
+            "unit",
+            "minimum",
+            "maximum",
+            "required",
+            "example",
+            "choices",
+        }, key
         assert ("example" in spec) == (spec["default"] is None), key
 
 

@@ -74,6 +74,72 @@ def test_an_operators_pair_is_judged_and_never_changed(paths):
     assert chatmail_cert.usable(*map(str, paths), NAMES)["result"] is True
 
 
+DIRECTORY = "https://ca.test/dir"
+
+
+@pytest.fixture
+def authority(paths):
+    """An authority whose certificates are the self-signed ones; `refusal` makes it refuse, `due` calls for renewal."""
+
+    class Authority:
+        refusal = None
+        due = False
+        orders = 0
+
+        def obtain(self, directory_url, email, names):
+            self.orders += 1
+            if self.refusal:
+                raise CommandExecutionError(self.refusal)
+            module.make_self_signed(*map(str, paths), names)
+
+    authority = Authority()
+    chatmail_cert.__salt__["chatmail_cert.acme_obtain"] = authority.obtain
+    chatmail_cert.__salt__["chatmail_cert.acme_due"] = lambda _: authority.due
+    return authority
+
+
+def test_a_missing_certificate_is_got_from_the_authority(testmode, paths, authority):
+    ret = chatmail_cert.acme(*map(str, paths), NAMES, DIRECTORY)
+    assert ret["result"] is (None if testmode else True)
+    assert DIRECTORY in ret["changes"][str(paths[0])]["new"]
+    assert authority.orders == (0 if testmode else 1)
+
+
+def test_the_authority_is_not_asked_about_a_right_certificate(paths, authority):
+    module.make_self_signed(*map(str, paths), NAMES)
+    ret = chatmail_cert.acme(*map(str, paths), NAMES, DIRECTORY)
+    assert (ret["result"], ret["changes"], authority.orders) == (True, {}, 0)
+
+
+@pytest.mark.parametrize("testmode", [False], indirect=True)
+def test_without_certificate_a_refusal_fails_with_the_authoritys_words(paths, authority):
+    authority.refusal = "rate limited"
+    ret = chatmail_cert.acme(*map(str, paths), NAMES, DIRECTORY)
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert f"no certificate from {DIRECTORY}: rate limited" in ret["comment"]
+
+
+@pytest.mark.parametrize("testmode", [False], indirect=True)
+def test_a_refused_renewal_leaves_the_right_certificate_with_a_warning(paths, authority):
+    module.make_self_signed(*map(str, paths), NAMES)
+    before = paths[0].read_bytes()
+    authority.refusal, authority.due = "the certificate authority does not answer", True
+    ret = chatmail_cert.acme(*map(str, paths), NAMES, DIRECTORY)
+    assert (ret["result"], ret["changes"]) == (True, {})
+    assert "does not answer" in ret["warnings"][0]
+    assert paths[0].read_bytes() == before
+
+
+def test_a_key_is_made_once(testmode):
+    made = []
+    chatmail_cert.__salt__["chatmail_cert.acme_key_id"] = lambda _: "".join(made)
+    chatmail_cert.__salt__["chatmail_cert.make_acme_key"] = lambda _: made.append("id") or "id"
+    assert chatmail_cert.acme_key("ecdsa")["result"] is (None if testmode else True)
+    if not testmode:
+        assert chatmail_cert.acme_key("ecdsa")["changes"] == {}
+    assert len(made) == (0 if testmode else 1)
+
+
 @pytest.mark.parametrize("state", [chatmail_cert.self_signed, chatmail_cert.usable])
 @pytest.mark.parametrize("testmode", [True], indirect=True)
 def test_a_bare_host_can_be_asked_what_would_change(paths, state):
