@@ -6,7 +6,7 @@ include:
   # The programs, and the settings file they read.
   - chatmail.chatmaild
 
-# For operators, as vmail: runuser -u vmail -- chatmail-expire. Dovecot runs quota-expire.
+# For operators, as vmail: runuser -u vmail -- /usr/local/bin/chatmail-expire. Dovecot runs quota-expire.
 {% for command in ["expire", "quota-expire", "fsreport"] %}
 jobs-{{ command }}-command:
   file.managed:

@@ -1,4 +1,7 @@
-"""How many lookups doveauth answers, and how many addresses it creates: python -m test.bench.doveauth"""
+"""How many lookups doveauth answers, beside a server that only echoes, and how many addresses it creates.
+
+python -m test.bench.doveauth; both servers run on one core, the clients on the others.
+"""
 
 import contextlib
 import os
@@ -12,7 +15,22 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[2] / "chatmaild/src"
 DOMAIN = "chat.example.org"
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE = CORES[-1]
 LOOKUP = f"Lshared/userdb/user12345@{DOMAIN}\n".encode()
+LOOKUPS = 20000
+# The least that any server of Dovecot's dict protocol does in Python: read a line, write a line.
+ECHO_SERVER = """
+import socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+print(flush=True)
+while True:
+    connection, _ = server.accept()
+    while line := connection.recv(4096):
+        connection.sendall(line)
+"""
 SETTINGS = """[params]
 mail_domain = {domain}
 mailboxes_dir = {scratch}/mail
@@ -20,6 +38,19 @@ max_load_1m = 99999
 min_available_memory = 0
 min_free_disk_space = 0
 """
+
+
+@contextlib.contextmanager
+def running_echo(path: Path):
+    """Run the echo server on the socket `path`."""
+    process = subprocess.Popen([sys.executable, "-c", ECHO_SERVER, path], stdout=subprocess.PIPE)
+    try:
+        os.sched_setaffinity(process.pid, [SERVER_CORE])
+        process.stdout.readline()
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 @contextlib.contextmanager
@@ -35,6 +66,7 @@ def running(scratch: Path):
         )
         try:
             manager.recv(100)
+            os.sched_setaffinity(process.pid, [SERVER_CORE])
             yield process, scratch / "socket"
         finally:
             process.terminate()
@@ -78,17 +110,24 @@ def resident_memory(process: subprocess.Popen) -> str:
     return next(line.split(maxsplit=1)[1] for line in status.splitlines() if line.startswith("VmRSS"))
 
 
-def report(what: str, count: int, work) -> None:
+def report(what: str, count: int, work) -> float:
     start = time.perf_counter()
     work()
     seconds = time.perf_counter() - start
     print(f"{what:50} {count / seconds:8.0f} /s")
+    return count / seconds
 
 
 def main() -> None:
+    os.sched_setaffinity(0, CORES[:-1] or CORES)
     with tempfile.TemporaryDirectory() as scratch, running(Path(scratch)) as (process, path):
         ask(path, f'Lshared/passdb/secret-password"user12345@{DOMAIN}\n'.encode())
-        report("lookups in one connection", 20000, lambda: ask_one_after_the_other(path, 20000))
+        echo_path = Path(scratch) / "echo"
+        with running_echo(echo_path):
+            echo = report("echoes in one connection", LOOKUPS, lambda: ask_one_after_the_other(echo_path, LOOKUPS))
+        lookups = report("lookups in one connection", LOOKUPS, lambda: ask_one_after_the_other(path, LOOKUPS))
+        print(f"{'':50} {lookups / echo:8.2f} of the echoes")
+        print("resident memory", resident_memory(process))
         report("lookups, a connection each", 5000, lambda: [ask(path, LOOKUP) for _ in range(5000)])
         report("addresses created by 50 clients at once", 500, lambda: create_at_once(path, 50, 10))
         print("resident memory", resident_memory(process))

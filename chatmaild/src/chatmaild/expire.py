@@ -46,11 +46,12 @@ def is_expired(message: File, limits: Limits) -> bool:
 
 def over_quota(config: Config, home: Path, messages: list[File], now: float) -> list[File]:
     """Those of `messages` that must go so that the INBOX in `home` takes no more than `TARGET_PERCENT` of its quota."""
-    inbox = {str(home / "cur"), str(home / "new")}
-    files = {message.path: message for message in messages if os.path.dirname(message.path) in inbox}
-    stored = filter(None, map(quota_expire.parse_name, files))
+    inbox = (f"{home}/cur/", f"{home}/new/")
+    paths = [message.path for message in messages if message.path.startswith(inbox)]
+    stored = filter(None, map(quota_expire.parse_name, paths))
     target = config.max_mailbox_size * TARGET_PERCENT // 100 * MIB
-    return [files[message.path] for message in quota_expire.excess(stored, target, now)]
+    excess = {message.path for message in quota_expire.excess(stored, target, now)}
+    return [message for message in messages if message.path in excess] if excess else []
 
 
 class Expiry:
@@ -88,9 +89,15 @@ class Expiry:
 
         :raises OSError: the file system refused.
         """
-        self._say(f"checking {box.path}")
-        if not self._is_echobot(box) and (self.remove_if_inactive(box) or self._remove_if_never_created(box)):
-            return
+        self._say("checking", box.path)
+        if not self._is_echobot(box):
+            last_login = box.last_login()
+            if last_login is None:
+                self._remove_if_empty(box)
+                return
+            if last_login < self.limits.login:
+                self._remove_mailbox(box, box.remove)
+                return
         content = scanner.scan(box.path)
         self.files_seen += len(content.messages) + len(content.extra)
         self._expire_messages(box, content)
@@ -98,16 +105,14 @@ class Expiry:
         if self.config.tmpfs_index:
             self._expire_indexes(scanner.scan(box.index_path))
 
-    def remove_if_inactive(self, box: Mailbox) -> bool:
-        """Remove the mailbox if nobody has logged in for too long; return whether it was to go.
+    def remove_if_inactive(self, box: Mailbox) -> None:
+        """Remove the mailbox if nobody has logged in for too long, as the first rule of `expire_mailbox` does.
 
         :raises OSError: the file system refused.
         """
         last_login = box.last_login()
-        if last_login is None or last_login >= self.limits.login:
-            return False
-        self._remove_mailbox(box, box.remove)
-        return True
+        if last_login is not None and last_login < self.limits.login:
+            self._remove_mailbox(box, box.remove)
 
     def summary(self) -> str:
         """What was removed of what was seen."""
@@ -121,15 +126,12 @@ class Expiry:
         """The relay's own bot has its password elsewhere and never counts as inactive."""
         return box.address == f"{ECHOBOT}@{self.config.mail_domain}"
 
-    def _remove_if_never_created(self, box: Mailbox) -> bool:
-        """Whether the directory belongs to no address; it goes if it is empty."""
-        if box.last_login() is not None:
-            return False
+    def _remove_if_empty(self, box: Mailbox) -> None:
+        """A directory without password belongs to no address; what is in it, nobody knows."""
         if scanner.list_names(box.path):
             print(f"{box.path} doesn't have last_login but isn't empty", file=sys.stderr)
         else:
             self._remove_mailbox(box, box.path.rmdir)
-        return True
 
     def _expire_messages(self, box: Mailbox, content: Content) -> None:
         old = [message for message in content.messages if is_expired(message, self.limits)]
@@ -153,7 +155,7 @@ class Expiry:
                 self._remove_file(file)
 
     def _remove_mailbox(self, box: Mailbox, remove: Callable[[], None]) -> None:
-        self._say(f"removing {box.path}")
+        self._say("removing", box.path)
         if self.remove:
             try:
                 remove()
@@ -163,7 +165,7 @@ class Expiry:
         self.mailboxes_removed += 1
 
     def _remove_file(self, file: File) -> None:
-        self._say(f"removing {time.strftime('%Y-%m-%d', time.gmtime(file.mtime))} {file.path}")
+        self._say("removing", time.strftime("%Y-%m-%d", time.gmtime(file.mtime)), file.path)
         if self.remove:
             try:
                 os.unlink(file.path)
@@ -179,9 +181,9 @@ class Expiry:
             self.failures += 1
             print(f"expire: {error}; the next run tries again", file=sys.stderr)
 
-    def _say(self, text: str) -> None:
+    def _say(self, *words: str | Path) -> None:
         if self.verbose:
-            print(text, file=sys.stderr)
+            print(*words, file=sys.stderr)
 
 
 def natural(text: str) -> int:

@@ -32,7 +32,7 @@ class StoredMessage(NamedTuple):
 
 def parse_name(path: str) -> StoredMessage | None:
     """Read the name of a message file, such as ``1775324677.M448P30.host,S=3235,W=3305:2,S``; None for other forms."""
-    match = _NAME.fullmatch(os.path.basename(path))
+    match = _NAME.fullmatch(path, path.rfind("/") + 1)
     return StoredMessage(int(match[1]), int(match[2]), path) if match else None
 
 
@@ -44,10 +44,12 @@ def excess(messages: Iterable[StoredMessage], target: int, now: float) -> list[S
     :param target: bytes.
     :param now: Unix seconds.
     """
-    oldest_first = sorted(messages)
-    total = sum(message.size for message in oldest_first)
+    messages = list(messages)
+    total = sum(message.size for message in messages)
+    if total <= target:
+        return []
     removed = []
-    for message in oldest_first:
+    for message in sorted(messages):
         if total <= target or message.time > now - DAY:
             break
         removed.append(message)

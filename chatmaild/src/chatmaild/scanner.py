@@ -67,9 +67,11 @@ def scan(path: str | Path) -> Content:
         with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
             for entry in entries:
                 if entry.is_file(follow_symlinks=False):
-                    with contextlib.suppress(FileNotFoundError):
+                    try:
                         status = entry.stat(follow_symlinks=False)
-                        files.append(File(entry.path, status.st_size, status.st_mtime))
+                    except FileNotFoundError:
+                        continue
+                    files.append(File(entry.path, status.st_size, status.st_mtime))
                 elif not holds_messages and entry.is_dir(follow_symlinks=False):
                     pending.append(entry.path)
     content.extra.sort(key=lambda file: file.size, reverse=True)

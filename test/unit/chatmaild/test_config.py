@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from chatmaild.config import Config, ConfigError, parse_bool, parse_ipv4, parse_size_mb, read_config
 
@@ -229,3 +231,47 @@ def test_a_file_that_is_no_text(tmp_path):
     (tmp_path / "chatmail.ini").write_bytes(b"[params]\nx = \xff\n")
     with pytest.raises(ConfigError, match="not UTF-8 at byte 13"):
         read_config(tmp_path / "chatmail.ini")
+
+
+KEYS = ["mail_domain", "mailboxes_dir", "max_mailbox_size", "delete_mails_after", "max_load_1m", "tmpfs_index", "other"]
+values = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.sampled_from(["10", "1.5", "/x", "a.org"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(KEYS), values))
+def test_any_file_gives_settings_or_names_its_faults(tmp_path, given_values):
+    text = "[params]\n" + "".join(f"{key} = {value}\n" for key, value in given_values.items())
+    path = tmp_path / "any.ini"
+    path.write_text(text, encoding="utf-8", newline="")
+    try:
+        config = read_config(path)
+    except ConfigError as error:
+        assert str(path) in str(error)
+    else:
+        assert config.mail_domain
+        assert config.mailboxes_dir.is_absolute()
+        assert config.delete_mails_after >= 1
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200))
+def test_any_octets_give_settings_or_an_error_that_names_the_file(tmp_path, octets):
+    path = tmp_path / "any.ini"
+    path.write_bytes(b"[params]\nmail_domain = a.org\n" + octets)
+    try:
+        read_config(path)
+    except ConfigError as error:
+        assert str(path) in str(error)
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["", "M", "G", "m", "g"]), st.sampled_from(["", "B", "b"]))
+def test_sizes_are_whole_mebibytes(number, unit, suffix):
+    assert parse_size_mb(f" {number}{unit}{suffix}  ") == number * (1024 if unit in ("G", "g") else 1)
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_a_size_or_a_value_error(text):
+    try:
+        assert parse_size_mb(text) >= 0
+    except ValueError as error:
+        assert "allowed" in str(error)

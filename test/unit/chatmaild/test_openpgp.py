@@ -5,6 +5,8 @@ import email
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chatmaild import mime, openpgp
 from chatmaild.smtp_server import InvalidData, unstuff
@@ -360,3 +362,27 @@ def test_what_is_accepted_looks_the_same_to_another_parser():
             assert not (other.preamble or "").strip()
             assert not (other.epilogue or "").strip()
     assert 500 < accepted < 4500
+
+
+packets = st.tuples(st.binary(max_size=300), st.sampled_from([messages.packet, messages.partial_packet]))
+
+
+@given(st.binary(max_size=200))
+def test_any_octets_get_the_same_answer_however_they_are_cut(octets):
+    is_encrypted_payload(octets)
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 3]), packets), max_size=5), packets)
+def test_session_keys_and_one_encrypted_packet_pass(keys, encrypted):
+    body, write = encrypted
+    payload = b"".join(write_key(tag, key) for tag, (key, write_key) in keys) + write(18, body)
+    assert is_encrypted_payload(payload)
+    assert not is_encrypted_payload(payload[:-1]) or not body
+    assert not is_encrypted_payload(payload + b"\0")
+
+
+@given(st.integers(0, 63).filter(lambda tag: tag not in (1, 3, 18)), st.binary(max_size=100), st.integers(0, 2))
+def test_a_packet_of_another_type_is_never_encrypted(tag, body, place):
+    pieces = [messages.packet(1, b"key"), messages.packet(18, b"\1secret")]
+    pieces.insert(place, messages.packet(tag, body))
+    assert not is_encrypted_payload(b"".join(pieces))
