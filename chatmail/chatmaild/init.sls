@@ -1,4 +1,4 @@
-# Our services: doveauth and lastlogin answer Dovecot, the filters stand between Postfix's listeners and its queue.
+# Our services: doveauth, lastlogin and chatmail-metadata answer Dovecot, the filters stand between Postfix's listeners and its queue.
 {% from "chatmail/map.jinja" import settings with context %}
 
 include:
@@ -31,7 +31,7 @@ chatmaild-ini:
     - group: root
     - mode: '0644'
     - makedirs: True
-{% for service in ["doveauth", "lastlogin", "filtermail", "filtermail-incoming"] %}
+{% for service in ["doveauth", "lastlogin", "chatmail-metadata", "filtermail", "filtermail-incoming"] %}
 chatmaild-{{ service }}-unit:
   file.managed:
     - name: /etc/systemd/system/{{ service }}.service

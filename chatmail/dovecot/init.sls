@@ -96,6 +96,16 @@ dovecot-index-tmpfiles:
     - name: /etc/tmpfiles.d/chatmail-index.conf
 {%- endif %}
 
+dovecot-push-notification:
+  file.managed:
+    - name: /etc/dovecot/push_notification.lua
+    - source: salt://chatmail/dovecot/files/etc/dovecot/push_notification.lua
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require:
+      - chatmail_package: dovecot-packages
+
 {% for file in ["imap-instant.conf", "dovecot.conf"] %}
 dovecot-{{ file | replace(".", "-") }}:
   file.managed:
@@ -122,6 +132,7 @@ dovecot-service:
       - user: system-vmail-user
     - watch:
       - file: dovecot-auth-conf
+      - file: dovecot-push-notification
       - file: dovecot-imap-instant-conf
       - file: dovecot-dovecot-conf
       - tls-certificate

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
+from urllib.parse import urlsplit
 
-from .mailbox import Mailbox
+from .mailbox import PENDING_NOTIFICATIONS, Mailbox
 
 SECTION = "params"
 
@@ -85,6 +86,20 @@ def _parse_path_pair(text: str) -> tuple[Path, ...]:
     return tuple(_parse_path(part) for part in parts)
 
 
+def _parse_https_url(text: str) -> str:
+    fault = ValueError("allowed is an address that begins with https://, or nothing")
+    if re.search(r"[^!-~]", text):
+        raise fault
+    try:
+        parts = urlsplit(text)
+        complete = parts.scheme == "https" and parts.hostname and parts.port != 0
+    except ValueError:
+        raise fault from None
+    if text and not complete:
+        raise fault
+    return text
+
+
 def _integer(lowest: int, highest: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,18}", text) or not lowest <= int(text) <= highest:
@@ -106,6 +121,7 @@ Port = Annotated[int, _integer(1, 65535)]
 Size = Annotated[int, parse_size_mb]
 Address = Annotated[str, _parse_address]
 AbsolutePath = Annotated[Path, _parse_path]
+HttpsUrl = Annotated[str, _parse_https_url]
 PathPair = Annotated[tuple[Path, ...], _parse_path_pair]
 NameLength = Annotated[int, _integer(1, 64)]  # octets in a local part, RFC 5321 section 4.5.3.1.1
 PasswordLength = Annotated[int, _integer(1, 511)]  # crypt(3) takes no more
@@ -158,6 +174,7 @@ class Config:
     imap_rawlog: Switch = False
     imap_compress: Switch = False
     disable_ipv6: Switch = False
+    notification_url: HttpsUrl = "https://notifications.delta.chat/notify"
     turn_socket_path: AbsolutePath = Path("/run/chatmail-turn/turn.socket")
     iroh_relay: Text = None  # not set, and set to nothing, have different meanings
     mtail_address: Text = ""
@@ -231,6 +248,11 @@ class Config:
         if self.iroh_relay is None:
             return f"https://{self.mail_domain_bare}"
         return self.iroh_relay or None
+
+    @property
+    def pending_notifications_dir(self) -> Path:
+        """Holds a file for each push notification that is not yet sent."""
+        return self.mailboxes_dir / PENDING_NOTIFICATIONS
 
     def mailbox(self, address: str) -> Mailbox:
         """The mailbox of `address`, whether it exists or not; nothing is created.

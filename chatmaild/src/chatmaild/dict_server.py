@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from . import systemd
 from .config import Config, ConfigError, read_config
@@ -55,6 +56,13 @@ class Dictionary:
 
     `user` is the login name that Dovecot asks for, empty where it gives none.
     """
+
+    async def __aenter__(self) -> Self:
+        """Begin what the service does beside answering; called before the first connection."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End it."""
 
     async def lookup(self, key: str, user: str) -> str | None:
         """Return the value of `key`, None if there is none.
@@ -234,16 +242,17 @@ async def serve(dictionary: Dictionary, path: Path) -> None:
     stop = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    server = await asyncio.start_unix_server(
-        lambda reader, writer: _serve_connection(dictionary, reader, writer),
-        path=path,
-        limit=LINE_MAX,
-        backlog=BACKLOG,
-    )
-    systemd.notify("READY=1")
-    await stop.wait()
-    server.close()
-    path.unlink(missing_ok=True)
+    async with dictionary:
+        server = await asyncio.start_unix_server(
+            lambda reader, writer: _serve_connection(dictionary, reader, writer),
+            path=path,
+            limit=LINE_MAX,
+            backlog=BACKLOG,
+        )
+        systemd.notify("READY=1")
+        await stop.wait()
+        server.close()
+        path.unlink(missing_ok=True)
 
 
 def run(description: str, make_dictionary: Callable[[Config], Dictionary]) -> None:

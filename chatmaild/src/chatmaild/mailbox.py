@@ -17,6 +17,9 @@ NAME_MAX = 255  # bytes in one file name, pathname(7)
 INDEX_DIR = Path("/dev/shm/chatmail")  # noqa: S108, vmail's alone; Dovecot's index files, where `tmpfs_index` keeps them in memory
 REMOVED_PREFIX = "removed-"  # a mailbox on its way out; without @, so no address
 
+# Beside the mailboxes; without an @ it cannot be taken for one.
+PENDING_NOTIFICATIONS = "pending_notifications"
+
 logger = logging.getLogger(__name__)
 
 
@@ -77,6 +80,21 @@ class Mailbox:
     def index_path(self) -> Path:
         """Dovecot's index files of this address, if they are kept in memory."""
         return INDEX_DIR / self.address
+
+    @property
+    def metadata_path(self) -> Path:
+        """Holds the tokens of the address' devices."""
+        return self.path / "metadata.json"
+
+    @property
+    def metadata_lock_path(self) -> Path:
+        """Locked by whoever changes `metadata_path`; it stays when the lock is given up."""
+        return self.path / "metadata.json.lock"
+
+    @property
+    def metadata_temporary_path(self) -> Path:
+        """What the holder of the lock is about to put in place of `metadata_path`."""
+        return self.path / "metadata.json.tmp"
 
     def read_password(self) -> str | None:
         """The stored hash with its scheme, or None where nobody has created the address."""

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,14 @@ class Daemon:
             connection.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: connection.recv(65536), b""))
 
+    def wait_for_log(self, text: str) -> str:
+        """Wait until the service logs a line with `text`; return that line."""
+        deadline = time.monotonic() + 20
+        while not (lines := [line for line in self._log if text in line]):
+            assert time.monotonic() < deadline, f"{text!r} is not in {self._log}"
+            time.sleep(0.01)
+        return lines[0]
+
     def stop(self) -> list[str]:
         """End the service as systemd does; return the lines it logged."""
         self.process.terminate()
@@ -89,6 +98,7 @@ def start_daemon(tmp_path):
         def start(module: str, ini: Path) -> Daemon:
             manager = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             manager.settimeout(20)
+            (tmp_path / "notify").unlink(missing_ok=True)  # of a daemon before it
             manager.bind(str(tmp_path / "notify"))
             environment = os.environ | {"PYTHONPATH": str(SOURCE), "NOTIFY_SOCKET": str(tmp_path / "notify")}
             daemon = Daemon(module, tmp_path / "dict.socket", ini, environment)
