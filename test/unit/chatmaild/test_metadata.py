@@ -12,7 +12,7 @@ import pytest
 from chatmaild import metadata
 from chatmaild.config import read_config
 from chatmaild.device_tokens import TOKEN_MAX, TOKENS_MAX
-from test.unit.chatmaild.push_server import PushServer
+from test.push_server import PushServer
 
 USER = "user12345@chat.example.org"
 SERVER = "Lshared/123/vendor/vendor.dovecot/pvt/server/vendor/deltachat/"
