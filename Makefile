@@ -36,6 +36,9 @@ bench-filter: venv lab-up    ## messages a second with the filter, beside the sa
 bench-delivery: venv lab-up  ## time from DATA's answer to the IDLE notice, with 300 further idle clients
 	$(PY) -m test.bench.delivery
 
+bench-notifier: venv   ## pushes a second, and the service's memory
+	$(PY) -m test.bench.notifier
+
 lab-deps: venv   ## what the lab needs from Debian
 	$(LAB) deps
 
@@ -58,4 +61,4 @@ $(VENV)/installed: test/requirements.txt
 	$(VENV)/bin/pip install --quiet --requirement test/requirements.txt
 	@touch $@
 
-.PHONY: help relay apply test lint unit integration bench-filter bench-delivery lab-deps lab-up lab-down lab-ssh venv
+.PHONY: help relay apply test lint unit integration bench-filter bench-delivery bench-notifier lab-deps lab-up lab-down lab-ssh venv
