@@ -39,6 +39,7 @@ def running(scratch: Path, server: PushServer) -> Iterator[subprocess.Popen]:
         f"[params]\nmail_domain = {DOMAIN}\nmailboxes_dir = {scratch}/mail\nnotification_url = {server.url}\n"
     )
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(20)
         manager.bind(str(scratch / "notify"))
         process = subprocess.Popen(
             [sys.executable, "-m", "chatmaild.metadata", scratch / "socket", scratch / "chatmail.ini"],
