@@ -4,6 +4,7 @@ aiohttp does this too, but with it the service would take more memory at rest th
 """
 
 import asyncio
+import asyncio.sslproto
 import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -13,6 +14,10 @@ IDLE_MAX = 10.0  # seconds after which an unused connection is closed
 HEAD_MAX = 16384  # bytes of an answer's status line and header fields
 BODY_TIMEOUT = 1.0  # seconds after the head
 BODY_MAX = 16384  # bytes of an answer's body; a connection with a longer one is not used again
+
+# asyncio holds a buffer of 256 KiB for each TLS connection, to be quick with large answers; ours are small, and the
+# connections are hundreds.
+asyncio.sslproto.SSLProtocol.max_size = 16384
 
 
 class PushError(Exception):
