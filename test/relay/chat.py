@@ -37,7 +37,7 @@ def login_uri(address: str, password: str, host: str) -> str:
     Ports and security are given, so that the core need not try out what the server can.
     """
     servers = f"ih={host}&ip=993&is=ssl&ic=3&sh={host}&sp=465&ss=ssl&sc=3"
-    return f"dclogin:{quote(address, safe='@')}?p={quote(password, safe='')}&v=1&{servers}"
+    return f"dclogin:{quote(address, safe='@[]')}?p={quote(password, safe='')}&v=1&{servers}"
 
 
 @dataclass
@@ -102,7 +102,7 @@ def clients(
     Run one core a client, each with a new account that its first login creates; all are configured at once.
 
     Arguments:
-        names_and_domains: who, on which relay.
+        names_and_domains: who, on which relay: what stands after the @, so ``[192.0.2.7]`` for one without a name.
         wrap: makes the command line with which the core finds the lab's names.
         directory: for the accounts; emptied before.
 
@@ -121,7 +121,9 @@ def clients(
             address, password = credentials(domain)
             account = DeltaChat(rpc).add_account()
             account.set_config("displayname", name)
-            found.append((Client(name, domain, address, rpc, account), login_uri(address, password, domain)))
+            found.append(
+                (Client(name, domain, address, rpc, account), login_uri(address, password, domain.strip("[]")))
+            )
         with deadline([client.rpc for client, _ in found], SETUP_TIMEOUT_S):
             for client, configured in [
                 (client, client.account.add_transport_from_qr.future(uri)) for client, uri in found

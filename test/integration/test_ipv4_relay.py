@@ -1,0 +1,78 @@
+"""A relay without a name: its mail domain is the host's IPv4 address, and addresses end in a domain literal."""
+
+import smtplib
+from collections.abc import Iterator
+
+import pytest
+
+from test import messages
+from test.integration.conftest import PERMISSIVE
+from test.integration.mailing import inbox, submit
+from test.lab import Host
+from test.mail_clients import unchecked_tls
+from test.relay import chat
+from test.relay.delivery import Relay, User, new_user
+
+
+@pytest.fixture(scope="module")
+def address_host(lab) -> Iterator[Host]:
+    """Deployed without a name; the lab's name server knows one, which nothing of this uses."""
+    host = lab.add("address.test")
+    lab.pillar(host.name, {"chatmail": {"mail_domain": str(host.ipv4), **PERMISSIVE}})
+    lab.salt_ssh(host.name, "state.apply", "chatmail")
+    yield host
+    lab.remove(host.name)
+
+
+@pytest.fixture(scope="module")
+def address_relay(address_host) -> Relay:
+    return Relay(f"[{address_host.ipv4}]", str(address_host.ipv4))
+
+
+@pytest.fixture
+def dave(address_relay) -> User:
+    """A fresh address on the relay without a name."""
+    return new_user(address_relay)
+
+
+def test_a_second_apply_changes_nothing(lab, address_host):
+    states = lab.salt_ssh(address_host.name, "state.apply", "chatmail")
+    assert [name for name, state in states.items() if state["changes"]] == []
+
+
+def test_delta_chat_clients_talk_with_each_other_and_with_a_named_relay(lab, address_relay, two, tmp_path):
+    who = [("dave", address_relay.domain), ("erin", address_relay.domain), ("carol", two.domain)]
+    with chat.clients(who, lab.resolver_argv, tmp_path) as (dave, erin, carol):
+        assert dave.address.endswith(f"@{address_relay.domain}")
+        for inviter, joiner in ((dave, erin), (dave, carol), (carol, erin)):
+            inviter_chat, joiner_chat = chat.make_contact(inviter, joiner)
+            assert len(chat.round_trips(inviter, inviter_chat, joiner, joiner_chat, 1)) == 1
+
+
+def test_mail_travels_both_ways_with_a_named_relay(dave, carol):
+    assert submit(dave, carol.address, messages.encrypted(dave.address, carol.address)) is None
+    assert len(inbox(carol)) == 1
+    assert submit(carol, dave.address, messages.encrypted(carol.address, dave.address)) is None
+    assert len(inbox(dave)) == 1
+
+
+def test_a_bounce_for_an_unknown_address_comes_back(dave, carol, address_relay):
+    unknown = f"nobody999@{address_relay.domain}"
+    assert submit(carol, unknown, messages.encrypted(carol.address, unknown)) is None
+    [bounce] = inbox(carol)
+    assert unknown.encode() in bounce
+
+
+def test_cleartext_and_other_literals_are_refused(dave, address_relay):
+    refusal = submit(dave, dave.address, messages.plain(dave.address, dave.address))
+    assert refusal[0] == 523
+    with smtplib.SMTP(address_relay.address, 25, timeout=20) as client:
+        client.starttls(context=unchecked_tls())
+        client.ehlo("tester.test")
+        client.mail("x@_one.test")
+        assert client.rcpt("nobody999@[192.0.2.99]")[0] == 554
+
+
+def test_the_mailbox_is_below_the_bare_address(address_host, dave):
+    path = f"/home/vmail/mail/{address_host.ipv4}/{dave.address}/password"
+    assert address_host.run(["stat", "--format=%U", path]).stdout == "vmail\n"
