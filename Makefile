@@ -48,6 +48,11 @@ lab-up: lab-deps ## bring the lab up: a name server and two bare hosts, _one.tes
 lab-down: venv   ## take the lab down: no process, interface, mount or file stays
 	$(LAB) down
 
+# Outside of `make test`, whose test of it is skipped without. Some ten minutes; needs cargo.
+lab-iroh:        ## build iroh-relay from its crate, for the test that uses a real one
+	nice cargo install iroh-relay --version 0.35.0 --features server --locked --jobs 2 \
+	    --root $${LAB_CACHE:-/var/cache/chatmail-lab}/iroh
+
 lab-ssh: venv    ## log in to a lab host: make lab-ssh HOST=_one.test
 	$(LAB) ssh $(HOST)
 
@@ -61,4 +66,5 @@ $(VENV)/installed: test/requirements.txt
 	$(VENV)/bin/pip install --quiet --requirement test/requirements.txt
 	@touch $@
 
-.PHONY: help relay apply test lint unit integration bench-filter bench-delivery bench-notifier lab-deps lab-up lab-down lab-ssh venv
+.PHONY: help relay apply test lint unit integration bench-filter bench-delivery bench-notifier lab-deps lab-up lab-down \
+    lab-iroh lab-ssh venv

@@ -18,6 +18,7 @@ _LOCAL_PART = re.compile(r"[A-Za-z0-9!#&'*+/=?^_`{|}~.-]{1,64}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_+@\[\]-][A-Za-z0-9._+@\[\]-]*){2,}")
 _SIZE = re.compile(r"([0-9]{1,9})(?:([MG])B?)?", re.IGNORECASE)
 _URL = re.compile(r"https?://[A-Za-z0-9._~:/?\[\]@!&'()*+,;=-]{1,500}")
+_RANGE_ENDS = ("turn_min_port", "turn_max_port")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -128,6 +129,10 @@ def _fits(value, spec):
             return value in ("", "disabled") or _is_path(value)
         case "url":
             return value == "" or (isinstance(value, str) and _URL.fullmatch(value.strip()) is not None)
+        case "source":
+            return _is_path(value) or (isinstance(value, str) and _URL.fullmatch(value) is not None)
+        case "sha256":
+            return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
         case "ips":
             words = _words(value)
             return words is not None and all(map(_is_ip, words))
@@ -154,6 +159,8 @@ _ALLOWED = {
     "paths": "two space-separated absolute paths: the certificate with its chain, and the key",
     "folder": "an absolute path, or disabled",
     "url": "an address that begins with https://, or '' for none",
+    "source": "an address that begins with https://, or an absolute path on the host",
+    "sha256": "64 hexadecimal digits in lower case, in quotes",
     "address": "one e-mail address",
     "addresses": "a list of e-mail addresses, or @example.org for everybody there",
 }
@@ -198,7 +205,11 @@ def _contradictions(settings):
     url = settings.get("acme_directory_url", "https://")
     if not url.strip().startswith("https://"):
         yield f"acme_directory_url: found {_found(url)}, allowed is an address that begins with https://."
-    ports = {key: value for key, value in settings.items() if "_port" in key}
+    first, last = settings["turn_min_port"], settings["turn_max_port"]
+    if first > last:
+        yield f"turn_min_port: found {first}, allowed is at most turn_max_port, which is {last}."
+    # What is above has the two ends of a range; these are ports that something listens on.
+    ports = {key: value for key, value in settings.items() if "_port" in key and key not in _RANGE_ENDS}
     for (one, port), (other, same) in combinations(ports.items(), 2):
         if port == same:
             yield f"{other}: found {same}, which is the port of {one} too; each needs a port of its own."

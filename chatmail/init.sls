@@ -14,7 +14,11 @@ include:
   - chatmail.chatmaild
   # Old mail goes by the clock, unused mailboxes too.
   - chatmail.jobs
+  # Calls behind address translation; nothing else needs it.
+  - chatmail.turn
   # Before Postfix: it makes the SASL and LMTP sockets in Postfix's spool.
   - chatmail.dovecot
-  # Last: with it the relay begins to accept mail.
+  # With it the relay begins to accept mail.
   - chatmail.postfix
+  # Last, as the one component that is not Debian's: where its download fails, all else is there.
+  - chatmail.iroh_relay

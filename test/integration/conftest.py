@@ -15,7 +15,13 @@ from test.relay.deploy import publish_records
 
 RELAYS = ("_one.test", "_two.test")
 # Creation of addresses must not depend on how busy the machine is.
-PERMISSIVE = {"max_load_1m": 1000, "min_available_memory": 0, "min_free_disk_space": 0}
+PERMISSIVE = {
+    "max_load_1m": 1000,
+    "min_available_memory": 0,
+    "min_free_disk_space": 0,
+    # The lab has no way to its download.
+    "iroh_relay": "",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -105,7 +105,7 @@ def test_a_foreign_postfix_is_refused_unless_taken_over(lab, bare_host):
     assert "takeover" in said
     assert bare_host.read("/etc/postfix/main.cf") == "myhostname = keep.example\n"
 
-    lab.pillar(bare_host.name, {"chatmail": {"mail_domain": bare_host.name, "takeover": True}})
+    lab.pillar(bare_host.name, {"chatmail": {"mail_domain": bare_host.name, "takeover": True, "iroh_relay": ""}})
     lab.salt_ssh(bare_host.name, "state.apply", "chatmail.preflight")
     kept = bare_host.run(["grep", "-rl", "keep.example", "/var/backups/chatmail"]).stdout
     assert kept.strip().endswith("main.cf")

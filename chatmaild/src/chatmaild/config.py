@@ -240,12 +240,12 @@ class Config:
     @property
     def enable_iroh_relay(self) -> bool:
         """Whether this host runs its own iroh relay."""
-        return self.iroh_relay is None
+        return self.iroh_relay is None and not self.ipv4_relay
 
     @property
     def iroh_relay_url(self) -> str | None:
         """The iroh relay that clients are told of; None leaves them their own default."""
-        if self.iroh_relay is None:
+        if self.enable_iroh_relay:
             return f"https://{self.mail_domain_bare}"
         return self.iroh_relay or None
 

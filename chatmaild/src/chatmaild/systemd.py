@@ -1,4 +1,4 @@
-"""Telling systemd about the state of a service (sd_notify(3)), without libsystemd."""
+"""What systemd and a service tell each other (sd_notify(3), sd_listen_fds(3)), without libsystemd."""
 
 import os
 import socket
@@ -17,3 +17,13 @@ def notify(state: str) -> None:
         address = "\0" + address[1:]  # abstract socket, unix(7)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
         manager.sendto(state.encode(), address)
+
+
+def listening_socket() -> socket.socket:
+    """The one socket that the service manager listens on for this service.
+
+    :raises ValueError: the manager passed none, or several.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
+        raise ValueError("systemd passed no socket, or several; start this by its socket unit")
+    return socket.socket(fileno=3)  # SD_LISTEN_FDS_START

@@ -42,7 +42,7 @@ def read_pillar(layout, number):
 
 def test_a_new_host_has_its_name_as_mail_domain(layout):
     saltconf.write_config(layout, {"_one.test": 11})
-    assert read_pillar(layout, 11) == {"chatmail": {"mail_domain": "_one.test"}}
+    assert read_pillar(layout, 11) == {"chatmail": {"mail_domain": "_one.test", "iroh_relay": ""}}
     assert yaml.safe_load((layout.salt / "pillar" / "top.sls").read_text()) == {"base": {"_one.test": ["host-11"]}}
 
 

@@ -136,6 +136,9 @@ GOOD = {
     "iroh_relay": ["", "https://iroh.example.org", " https://iroh.example.org:8443/relay "],
     "mtail_address": ["127.0.0.1", "::1", "10.8.0.1"],
     "public_addresses": [[], "", "192.0.2.7 2001:db8::7", ["192.0.2.7"]],
+    "iroh_relay_source": ["/root/iroh-relay", "https://mirror.example.org/iroh-relay-v0.35.0.tar.gz"],
+    "iroh_relay_sha256": ["0123456789abcdef" * 4],
+    "turn_min_port": [1024, 65535],
     "mailboxes_dir": ["/srv/mail", "/home/vmail/mail/[1.3.3.7]"],
     "filtermail_smtp_port": [1024, 65535],
 }
@@ -162,6 +165,9 @@ WRONG = {
     "iroh_relay": ["iroh.example.org", "ftp://example.org", "https://", "https://a b", False, "https://x/%n"],
     "mtail_address": ["", "localhost", "127.0.0.256", 2130706433],
     "public_addresses": ["localhost", ["192.0.2.256"], [3221225991], 5, "192.0.2.7,192.0.2.8"],
+    "iroh_relay_source": ["iroh-relay", "", "/iroh-relay", "ftp://example.org/x", 5],
+    "iroh_relay_sha256": ["", "0123", "0123456789ABCDEF" * 4, 10**63],
+    "turn_min_port": [1023, 65536, "49152"],
     "mailboxes_dir": ["", "/", "/srv", "srv/mail", "/srv/../etc", "/srv/mail/", "/srv/ma il", "/srv/%u", "/srv/$x", 5],
     "filtermail_smtp_port": [0, 25, 1023, 65536, "10080", 10080.0, True],
 }

@@ -1,0 +1,88 @@
+# TURN (RFC 8656): coturn relays calls of clients that cannot reach each other. A small service of ours gives out
+# credentials that end after five days; both know a secret that is made here and leaves the host never.
+{% from "chatmail/map.jinja" import settings with context %}
+
+include:
+  - chatmail.preflight
+  # vmail, whose services ask for credentials.
+  - chatmail.system
+  # The credential service's source.
+  - chatmail.chatmaild
+
+turn-packages:
+  chatmail_package.installed:
+    - pkgs: [coturn]
+
+turn-secret:
+  chatmail_turn.secret_present:
+    - name: /etc/chatmail/turn-secret
+
+# A restored or copied secret belongs to whoever copied it. The services get it from systemd (LoadCredential).
+turn-secret-owner:
+  file.managed:
+    - name: /etc/chatmail/turn-secret
+    - replace: False
+    - user: root
+    - group: root
+    - mode: '0600'
+    - require:
+      - chatmail_turn: turn-secret
+
+turn-conf:
+  file.managed:
+    - name: /etc/turnserver.conf
+    - source: salt://chatmail/turn/files/etc/turnserver.conf.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require:
+      - chatmail_package: turn-packages
+
+{% for unit in ["coturn.service.d/10-chatmail.conf", "chatmail-turn.service", "chatmail-turn.socket"] %}
+turn-{{ unit }}:
+  file.managed:
+    - name: /etc/systemd/system/{{ unit }}
+    - source: salt://chatmail/turn/files/etc/systemd/system/{{ unit }}.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+{% endfor %}
+
+# systemd does not see a first drop-in of a unit by itself.
+turn-unit-reload:
+  module.run:
+    - service.systemctl_reload: []
+    - onchanges:
+      - file: turn-coturn.service.d/10-chatmail.conf
+      - file: turn-chatmail-turn.service
+      - file: turn-chatmail-turn.socket
+
+turn-service:
+  service.running:
+    - name: coturn
+    - enable: True
+    - require:
+      - module: turn-unit-reload
+    - watch:
+      - chatmail_turn: turn-secret
+      - file: turn-conf
+      - file: turn-coturn.service.d/10-chatmail.conf
+
+# systemd listens; the first who connects starts the service. A restart of the socket restarts it (PartOf=).
+turn-credentials-socket:
+  service.running:
+    - name: chatmail-turn.socket
+    - enable: True
+    - require:
+      - module: turn-unit-reload
+      - user: system-vmail-user
+    - watch:
+      - chatmail_turn: turn-secret
+      - file: chatmaild-source
+      - file: turn-chatmail-turn.service
+      - file: turn-chatmail-turn.socket

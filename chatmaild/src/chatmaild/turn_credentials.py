@@ -1,0 +1,78 @@
+"""Gives out credentials for the TURN server: whoever connects to the socket gets one line, ``USER:PASSWORD``.
+
+The user name is the time at which the credential ends, the password its HMAC under a secret that only coturn and this
+service know (draft-uberti-behave-turn-rest-00, section 2.2), so nothing is stored anywhere.
+"""
+
+import argparse
+import asyncio
+import base64
+import hmac
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from . import systemd
+
+LIFETIME = 5 * 86400  # seconds; clients fetch new credentials when less than half a day is left
+SECRET_MIN = 16  # bytes
+
+
+def credentials(secret: bytes, now: float) -> tuple[str, str]:
+    """The user name and password that coturn's ``use-auth-secret`` takes from `now` on, for five days.
+
+    :param secret: coturn's ``static-auth-secret``.
+    :param now: Unix seconds.
+    """
+    user = str(int(now) + LIFETIME)
+    digest = hmac.digest(secret, user.encode(), "sha1")
+    return user, base64.b64encode(digest).decode()
+
+
+def read_secret(path: Path) -> bytes:
+    """The secret in a file, without white space around it.
+
+    :raises OSError: the file cannot be read.
+    :raises ValueError: it is too short to be one.
+    """
+    secret = path.read_bytes().strip()
+    if len(secret) < SECRET_MIN:
+        raise ValueError(f"{path} has no secret of at least {SECRET_MIN} bytes")
+    return secret
+
+
+async def serve(secret: bytes, listener: socket.socket) -> None:
+    """Answer all who connect to `listener`, until SIGTERM or SIGINT; nothing that they send is read."""
+    stop = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+
+    def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # So short a line fits into the socket's buffer, whether the client reads it or not.
+        writer.write("{}:{}\n".format(*credentials(secret, time.time())).encode())
+        writer.close()
+
+    server = await asyncio.start_unix_server(answer, sock=listener)
+    systemd.notify("READY=1")
+    await stop.wait()
+    server.close()
+
+
+def main() -> None:
+    """The command line ``turn-credentials SECRET``. Exit status 1 says that secret or socket cannot be used."""
+    parser = argparse.ArgumentParser(
+        prog="turn-credentials", description="Give out TURN credentials on the socket that systemd passes."
+    )
+    parser.add_argument("secret", type=Path, help="file with coturn's static-auth-secret")
+    arguments = parser.parse_args()
+    try:
+        secret, listener = read_secret(arguments.secret), systemd.listening_socket()
+    except (OSError, ValueError) as error:
+        sys.exit(f"turn-credentials: {error}")
+    asyncio.run(serve(secret, listener))
+
+
+if __name__ == "__main__":
+    main()
