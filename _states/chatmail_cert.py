@@ -4,6 +4,7 @@ from salt.exceptions import CommandExecutionError
 
 # A self-signed certificate lasts for 100 years; a year ahead of its end is early enough.
 RENEW_DAYS = 365
+_TMP = ("/tmp/", "/var/tmp/")  # noqa: S108 - nothing is written there
 CANNOT_LOOK = "python3-cryptography, which reads certificates, is not installed yet"
 
 
@@ -167,6 +168,8 @@ def usable(name, key, alt_names):
         ret.update(result=None, comment=f"{name} would be looked at; {CANNOT_LOOK}")
         return ret
     problems = __salt__["chatmail_cert.problems"](name, key, alt_names, chain=True)
+    # Dovecot's unit has PrivateTmp=.
+    problems += [f"{path} is where Dovecot has a directory of its own" for path in (name, key) if path.startswith(_TMP)]
     if problems:
         ret.update(
             result=False,

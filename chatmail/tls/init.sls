@@ -4,3 +4,16 @@
 include:
   - chatmail.preflight
   - chatmail.tls.{{ settings.tls_mode }}
+
+# Nothing of another mode stays at work.
+{% set units = {"acme": ["acmetool.timer"], "external": ["certificate-reload.path", "certificate-reload.timer"]} %}
+{% for mode in units if mode != settings.tls_mode %}
+{% for unit in units[mode] %}
+tls-{{ unit | replace(".", "-") }}-stopped:
+  service.dead:
+    - name: {{ unit }}
+    - enable: False
+    - require:
+      - tls-certificate
+{% endfor %}
+{% endfor %}

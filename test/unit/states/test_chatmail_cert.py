@@ -66,7 +66,16 @@ def test_a_pair_that_cannot_be_written_is_a_failure(testmode, paths):
     assert not paths[0].exists()
 
 
-def test_an_operators_pair_is_judged_and_never_changed(paths):
+def test_an_operators_pair_where_dovecot_cannot_read_it_is_refused(paths, tmp_path, monkeypatch):
+    monkeypatch.setattr(chatmail_cert, "_TMP", (f"{tmp_path}/",))
+    module.make_self_signed(*map(str, paths), NAMES)
+    ret = chatmail_cert.usable(*map(str, paths), NAMES)
+    assert ret["result"] is False
+    assert f"{paths[0]} is where Dovecot has a directory of its own" in ret["comment"]
+
+
+def test_an_operators_pair_is_judged_and_never_changed(paths, monkeypatch):
+    monkeypatch.setattr(chatmail_cert, "_TMP", ("/nowhere/",))
     ret = chatmail_cert.usable(*map(str, paths), NAMES)
     assert (ret["result"], ret["changes"]) == (False, {})
     assert "tls_external_cert_and_key" in ret["comment"]

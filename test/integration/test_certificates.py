@@ -1,4 +1,4 @@
-"""Certificates by ACME, from a bare host on, with the lab's authority (Pebble). The tests tell one story, in order."""
+"""Certificates from the lab's authority (Pebble) and the operator's own. The tests tell one story, in order."""
 
 import socket
 import ssl
@@ -139,3 +139,32 @@ def test_a_renewal_keeps_the_key_the_sessions_and_the_mail(lab, host):
         assert len(inbox(alice)) == 1
         # The session from before the renewal lives on.
         assert session.select() == 1
+
+
+OWN = "/etc/letsencrypt/live/own"
+
+
+def put_own(lab: Lab, host: Host, version: int) -> str:
+    """Let a pair of the operator's take the place of the earlier one by symbolic links, as certbot does it."""
+    cert, key = f"/etc/letsencrypt/archive/cert{version}.pem", f"/etc/letsencrypt/archive/key{version}.pem"
+    lab.salt_ssh(DOMAIN, "state.single", "chatmail_cert.self_signed", cert, f"key={key}", f"alt_names=[{DOMAIN}]")
+    host.run(["mkdir", "-p", OWN])
+    host.run(["ln", "-sfn", cert, f"{OWN}/cert.pem"])
+    host.run(["ln", "-sfn", key, f"{OWN}/key.pem"])
+    return host.read(cert).strip()
+
+
+def test_the_daemons_read_an_operators_certificate_again_when_its_links_are_pointed_elsewhere(lab, host):
+    ports = (465, 993)
+    first = put_own(lab, host, 1)
+    pillar = {"mail_domain": DOMAIN, "tls_external_cert_and_key": f"{OWN}/cert.pem {OWN}/key.pem", **PERMISSIVE}
+    lab.pillar(DOMAIN, {"chatmail": pillar})
+    lab.salt_ssh(DOMAIN, "state.apply", "chatmail")
+    assert {ssl.get_server_certificate((str(host.ipv4), port)).strip() for port in ports} == {first}
+    assert host.run(["systemctl", "is-enabled", "acmetool.timer"], check=False).stdout.strip() == "disabled"
+
+    second = put_own(lab, host, 2)
+    deadline = time.monotonic() + 60
+    while {ssl.get_server_certificate((str(host.ipv4), port)).strip() for port in ports} != {second}:
+        assert time.monotonic() < deadline, "the old certificate is still served"
+        time.sleep(0.5)
