@@ -6,10 +6,15 @@ cache is asked, and of a hidden primary nothing needs to be known. Under salt-ss
 (``_wrapper/chatmail_dns.py``); only the DKIM record is asked from the host.
 """
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import ipaddress
+import json
+import os
 import re
+import select
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +51,8 @@ TTL_S = 3600
 # A server gets as many queries as there are times here before it counts as silent.
 PATIENCE_S = (1.0, 2.0, 3.0)
 CHECK_S = 30.0
+# Where a host asks the machine on which salt-ssh runs to publish; _wrapper/chatmail_dns.py makes it.
+REQUESTS = Path("/run/chatmail-dns")
 # Referrals and aliases that are followed for one name (RFC 1034 section 5.2.2 asks for a limit).
 MAX_STEPS = 16
 MAX_SERVERS = 16
@@ -717,6 +724,8 @@ class _Survey:
         Time for everything.
     """
 
+    NOTHING = {"success": True, "servers": {}, "required": {}, "recommended": {}, "unpublished": []}
+
     def __init__(self, wanted, start, port=53, seconds=CHECK_S):
         self.walk = _Walk(start, seconds, port)
         with ThreadPoolExecutor(len(wanted)) as pool:
@@ -756,6 +765,7 @@ class _Survey:
             "servers": self.servers(),
             "required": _by_record(self.required),
             "recommended": _by_record(self.recommended),
+            "unpublished": [line["record"] for line, _ in self.unpublished()],
         }
 
 
@@ -868,34 +878,106 @@ def _publish(wanted, start, server, key_file, *, seconds, port=53):
     }
 
 
+# --- A host's request to the machine that has the key ---
+
+
+def _request(facts, initial, seconds):
+    """
+    Have the records published by the salt-ssh that applies states to this host, and return the changes by record.
+
+    Raises ``CommandExecutionError`` where none listens, it could not publish, or gives no answer in ``seconds``.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            # Opening a FIFO so fails where nobody reads it (fifo(7)): what an ended salt-ssh left is no listener.
+            request = os.open(REQUESTS / "request", os.O_WRONLY | os.O_NONBLOCK)
+            stack.callback(os.close, request)
+            answer = os.open(REQUESTS / "answer", os.O_RDONLY | os.O_NONBLOCK)
+            stack.callback(os.close, answer)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENXIO):
+                raise CommandExecutionError(
+                    "the TSIG key file is not on this host, and no salt-ssh that could publish is connected"
+                ) from None
+            raise CommandExecutionError(f"cannot ask for publication: {error}") from error
+        os.write(request, json.dumps({"facts": facts, "initial": initial}).encode() + b"\n")
+        end = time.monotonic() + seconds
+        text = b""
+        while not text.endswith(b"\n"):
+            readable, _, _ = select.select([answer], [], [], max(0, end - time.monotonic()))
+            if not readable:
+                raise CommandExecutionError(f"the machine on which salt-ssh runs gave no answer in {seconds} s")
+            try:
+                chunk = os.read(answer, 65536)
+            except BlockingIOError:
+                continue
+            if not chunk:
+                raise CommandExecutionError("the connection to the machine on which salt-ssh runs has ended")
+            text += chunk
+    result = json.loads(text)
+    if "error" in result:
+        raise CommandExecutionError(result["error"])
+    return result["published"]
+
+
 # --- What operators call ---
 
 
-def _relay(settings):
+def _settings():
+    """What ``map.jinja`` makes of the pillar."""
+    return __salt__["slsutil.renderer"](string=_SETTINGS, default_renderer="jinja|json")
+
+
+def facts(settings=None):
     """
-    Return the settings (``map.jinja``'s, unless they are given) and the records that are wanted; for a relay whose mail
-    domain is an address, none.
+    Return what only the host knows of its records: ``ipv4`` and ``ipv6`` addresses, the ``dkim`` record's text and the
+    ``account_uri`` at the certificate authority; each none where it is not known.
+
+    settings
+        Those of ``map.jinja``; by default, what it makes of this host's pillar.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local chatmail_dns.facts
     """
-    if settings is None:
-        settings = __salt__["slsutil.renderer"](string=_SETTINGS, default_renderer="jinja|json")
-    if settings["ipv4_relay"]:
-        return settings, []
+    settings = settings or _settings()
     try:
         dkim = __salt__["chatmail_dkim.record"]()["value"]
     except (CommandExecutionError, KeyError):
         # Before the first apply there is neither a key nor what reads it.
         dkim = None
-    grains = {key: __salt__["grains.get"](key, []) for key in ("ipv4", "ipv6")}
-    ipv4, ipv6 = _public_addresses(settings, grains)
-    return settings, _wanted(settings, ipv4, ipv6, dkim, None)
+    try:
+        account_uri = __salt__["chatmail_cert.acme_account"]() if settings["tls_mode"] == "acme" else None
+    except (CommandExecutionError, KeyError):
+        account_uri = None
+    ipv4, ipv6 = _public_addresses(settings, {key: __salt__["grains.get"](key, []) for key in ("ipv4", "ipv6")})
+    return {"ipv4": ipv4, "ipv6": ipv6, "dkim": dkim, "account_uri": account_uri}
+
+
+def _relay(settings, known=None, initial=False):
+    """
+    Return the settings (the pillar's, unless they are given) and the records that are wanted; for a relay whose mail
+    domain is an address, none.
+
+    ``known`` are :func:`facts`, as they are or as JSON has them.
+    """
+    settings = settings or _settings()
+    if settings["ipv4_relay"]:
+        return settings, []
+    known = known or facts(settings)
+    ipv4, ipv6 = (None if known[family] is None else tuple(known[family]) for family in ("ipv4", "ipv6"))
+    wanted = _wanted(settings, ipv4, ipv6, known["dkim"], known["account_uri"])
+    return settings, [record for record in wanted if record.initial or not initial]
 
 
 def _nothing(settings):
     return f"The mail domain is the address {settings['ipv4_relay']}: it needs no DNS records."
 
 
-def _start(start):
-    return start.split(",") if isinstance(start, str) else start or ROOT_SERVERS
+def _start(settings):
+    return settings["dns_root_servers"] or ROOT_SERVERS
 
 
 def records(settings=None):
@@ -940,22 +1022,20 @@ def zone(settings=None, file=None):
     return text
 
 
-def check(settings=None, start=None, initial=False):
+def check(settings=None, initial=False):
     """
     Compare what the domain's authoritative servers say, all of them, with what is wanted.
 
     settings
         As in :func:`records`.
-    start
-        Addresses of name servers, a list or text with commas, with which to begin in place of the root servers.
     initial
         Only what a certificate authority needs to find.
 
     Returns a mapping: ``success``, whether all required records are right; ``result``, the same in words; ``servers``,
     which answer; ``required`` and ``recommended``, by record mappings with ``status``, ``wanted``, ``found``, and where
-    there is something to say or to do, ``remark`` and ``do``. A ``status`` is ok, differs (works, in another way),
-    missing, wrong, or unknown. The exit code is 1 unless all required records are right. It takes 30 s
-    at most.
+    there is something to say or to do, ``remark`` and ``do``; ``unpublished``, the records that :func:`publish` would
+    change. A ``status`` is ok, differs (works, in another way), missing, wrong, or unknown. The exit code is 1 unless
+    all required records are right. It takes 30 s at most.
 
     CLI Example:
 
@@ -963,23 +1043,24 @@ def check(settings=None, start=None, initial=False):
 
         salt-ssh relay chatmail_dns.check
     """
-    settings, wanted = _relay(settings)
-    wanted = [record for record in wanted if record.initial or not initial]
+    settings, wanted = _relay(settings, initial=initial)
     if not wanted:
-        return {"success": True, "result": _nothing(settings), "servers": {}, "required": {}, "recommended": {}}
-    return _Survey(wanted, _start(start)).as_result()
+        return _Survey.NOTHING | {"result": _nothing(settings)}
+    return _Survey(wanted, _start(settings)).as_result()
 
 
-def publish(settings=None, start=None, seconds=120):
+def publish(settings=None, known=None, initial=False, seconds=120):
     """
     Publish by dynamic update (RFC 2136) the records that are missing or wrong, and wait until all authoritative servers
     serve them. Records of the same name that serve other purposes stay.
 
-    The pillar names the server (``dns_update_server``) and a key file (``dns_update_key_file``) on the machine where
-    this runs: under salt-ssh the controller, so that the host never sees the key.
+    The pillar names the server (``dns_update_server``) and a key file (``dns_update_key_file``). Where the file is not
+    on this host, the salt-ssh that applies states to it is asked: the key stays on that machine.
 
-    settings, start
+    settings, initial
         As in :func:`check`.
+    known
+        Result of :func:`facts`; by default, this host's.
     seconds
         How long to wait.
 
@@ -992,17 +1073,22 @@ def publish(settings=None, start=None, seconds=120):
 
         salt-ssh relay chatmail_dns.publish
     """
-    settings, wanted = _relay(settings)
-    if not wanted:
+    settings = settings or _settings()
+    if settings["ipv4_relay"]:
         return {"success": True, "result": _nothing(settings), "published": {}}
+    known = known or facts(settings)
+    settings, wanted = _relay(settings, known, initial)
     server, key_file = settings["dns_update_server"], settings["dns_update_key_file"]
     if not (server and key_file):
-        survey = _Survey(wanted, _start(start))
+        survey = _Survey(wanted, _start(settings))
         result = survey.as_result()
         if lines := [_enter(record) for _, record in survey.unpublished()]:
             result["result"] = "\n".join(["Enter at the provider of the domain:", *lines])
         return {"success": result["success"], "result": result["result"], "published": {}}
-    published = _publish(wanted, _start(start), server, key_file, seconds=seconds)
-    after = _Survey(wanted, _start(start)).as_result()
+    if Path(key_file).exists():
+        published = _publish(wanted, _start(settings), server, key_file, seconds=seconds)
+    else:
+        published = _request(known, initial, seconds + CHECK_S)
+    after = _Survey(wanted, _start(settings)).as_result()
     text = f"{len(published)} records were published. {after['result']}"
     return {"success": after["success"], "result": text, "published": published}

@@ -1,7 +1,5 @@
 """States for the relay's DNS records; the work is in the execution module ``chatmail_dns``."""
 
-from pathlib import Path
-
 from salt.exceptions import CommandExecutionError
 
 
@@ -26,7 +24,7 @@ def _comment(found):
     return "\n".join(texts + ([] if found["success"] else _advice(found["required"])))
 
 
-def published(name, settings, start=None, initial=False, seconds=120):
+def published(name, settings, initial=False, seconds=120):
     """
     All authoritative servers of the mail domain serve the records that the relay must have.
 
@@ -36,37 +34,34 @@ def published(name, settings, start=None, initial=False, seconds=120):
           chatmail_dns.published:
             - settings: {{ settings | json }}
 
-    Where the TSIG key file of the settings is on the machine on which the state runs (``salt-call --local``), records
-    that are missing or wrong are published first. Under salt-ssh the file stays on the controller, where
-    ``chatmail_dns.publish`` runs; the state then fails with what is missing and what to do.
+    Where the settings name a server and a TSIG key file, records that are missing or wrong are published first: by
+    this host if it has the file, else by the salt-ssh that applies the state. Without, the state fails with what to
+    enter.
 
     settings
         Those of ``map.jinja``.
-    start
-        Addresses of name servers with which to begin in place of the root servers.
     initial
         Only what a certificate authority needs to find, to be asked before it is.
     seconds
         How long to wait until what was published is served.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
-    found = __salt__["chatmail_dns.check"](settings, start=start, initial=initial)
+    found = __salt__["chatmail_dns.check"](settings, initial=initial)
     ret["comment"] = _comment(found)
-    if found["success"]:
+    server = settings["dns_update_server"] if settings["dns_update_key_file"] else None
+    if not (server and found["unpublished"]):
+        if not found["success"]:
+            ret["result"] = False
+            ret["comment"] += "\nThen apply again: it goes on from here."
         return ret
-    server, key_file = settings["dns_update_server"], settings["dns_update_key_file"]
-    if not (server and key_file and Path(key_file).exists()):
-        ways = "publish them with `salt-ssh TARGET chatmail_dns.publish`" if server and key_file else "enter them"
-        return ret | {"result": False, "comment": f"{ret['comment']}\nNext: {ways}, then apply again."}
     if __opts__["test"]:
+        lines = found["required"] | found["recommended"]
         changes = {
-            record: {"old": line["found"], "new": line["wanted"]}
-            for record, line in found["required"].items()
-            if line["status"] in ("missing", "wrong")
+            record: {"old": lines[record]["found"], "new": lines[record]["wanted"]} for record in found["unpublished"]
         }
         return ret | {"result": None, "changes": changes, "comment": f"The records would be published on {server}."}
     try:
-        done = __salt__["chatmail_dns.publish"](settings, start=start, seconds=seconds)
+        done = __salt__["chatmail_dns.publish"](settings, initial=initial, seconds=seconds)
     except CommandExecutionError as error:
         return ret | {"result": False, "comment": f"The records could not be published: {error}"}
-    return ret | {"changes": done["published"], "comment": done["result"]}
+    return ret | {"result": done["success"], "changes": done["published"], "comment": done["result"]}

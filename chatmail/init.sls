@@ -6,6 +6,8 @@ include:
   - chatmail.system
   # A resolver of the relay's own: everything after it resolves names through it.
   - chatmail.unbound
+  # Addresses and aliases, before a certificate authority looks for them; all records at the end of the apply.
+  - chatmail.dns
   # Certificate and key: Dovecot and Postfix refuse to start without.
   - chatmail.tls
   # Signs what leaves, verifies what arrives.

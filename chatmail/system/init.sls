@@ -13,9 +13,10 @@ system-apt-recommends:
     - mode: '0644'
 
 # ca-certificates: Postfix verifies other relays. python3-cryptography: our states make keys and certificates on the host.
+# python3-dnspython: they ask the domain's name servers.
 system-packages:
   chatmail_package.installed:
-    - pkgs: [ca-certificates, python3-cryptography]
+    - pkgs: [ca-certificates, python3-cryptography, python3-dnspython]
     - reload_modules: True
     - require:
       - file: system-apt-recommends

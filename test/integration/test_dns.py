@@ -1,4 +1,4 @@
-"""Records are published from the controller to the lab's name server, and checked there; the key stays where it is."""
+"""Records are published from the controller to the lab's name server within an apply; the keys stay where they are."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,99 +6,110 @@ from pathlib import Path
 import pytest
 
 from test.lab import Host, Lab
-from test.lab.nameserver import KEY_NAME
 from test.lab.saltconf import SaltFailed
 
 NAME = "names.test"
-SETTINGS = '{% from "chatmail/map.jinja" import settings with context %}{{ settings | json }}'
+PILLAR = {"mail_domain": NAME}
+KEY = "/etc/ssl/private/mailserver.key"
 
 
 @pytest.fixture(scope="module")
-def key_file(lab: Lab, tmp_path_factory) -> Path:
-    """The lab's TSIG key in a file as an operator has it from tsig-keygen."""
-    path = tmp_path_factory.mktemp("tsig") / "key"
-    path.touch(0o600)
-    secret = lab.layout.tsig_secret.read_text()
-    path.write_text(f'key "{KEY_NAME}" {{\n\talgorithm hmac-sha256;\n\tsecret "{secret}";\n}};\n')
-    return path
-
-
-@pytest.fixture(scope="module")
-def settings(lab: Lab, key_file: Path) -> dict:
-    server = str(lab.name_server.ipv4)
-    return {"mail_domain": NAME, "dns_update_server": server, "dns_update_key_file": str(key_file)}
-
-
-@pytest.fixture(scope="module")
-def relay(lab: Lab, settings: dict) -> Iterator[Host]:
-    """A host that has a DKIM key, and a name for which a public certificate would be needed."""
+def own(lab: Lab) -> Iterator[tuple[Host, dict]]:
+    """A host with a name for which a public certificate would be needed, and its settings; DNS alone is applied."""
     host = lab.add(NAME)
-    lab.pillar(NAME, {"chatmail": settings | {"public_addresses": [str(host.ipv4), str(host.ipv6)]}})
-    lab.salt_ssh(NAME, "state.apply", "chatmail.opendkim")
-    yield host
+    settings = PILLAR | {"public_addresses": [str(host.ipv4), str(host.ipv6)]}
+    lab.pillar(NAME, {"chatmail": settings})
+    yield host, settings
     for record in lab.salt_ssh(NAME, "chatmail_dns.records"):
         lab.withdraw(record["name"], record["type"])
     lab.remove(NAME)
 
 
-def call(lab: Lab, function: str) -> tuple[dict, bool]:
-    """What a function says that starts at the lab's name server, and whether salt-ssh's exit code is 0."""
+def call(lab: Lab, function: str, *args: str) -> tuple[dict, bool]:
+    """What a function returns, and whether salt-ssh's exit code is 0."""
     try:
-        return lab.salt_ssh(NAME, f"chatmail_dns.{function}", f"start={lab.name_server.ipv4}"), True
+        return lab.salt_ssh(NAME, function, *args), True
     except SaltFailed as error:
         return error.result, False
 
 
-def test_missing_records_are_published_and_served_and_others_stay(lab: Lab, relay: Host):
-    before, succeeded = call(lab, "check")
-    missing = {record for record, line in before["required"].items() if line["status"] == "missing"}
-    assert {f"{NAME}. MX", f"www.{NAME}. CNAME", f"opendkim._domainkey.{NAME}. TXT"} <= missing
+def state(result: dict, identifier: str) -> dict | None:
+    return next((one for one in result.values() if one["__id__"] == identifier), None)
+
+
+def test_one_apply_of_a_bare_host_has_published_its_records(lab: Lab, applied):
+    for name in applied:
+        checked = lab.salt_ssh(name, "chatmail_dns.check")
+        assert f"opendkim._domainkey.{name}. TXT" in checked["required"]
+        assert {line["status"] for line in (checked["required"] | checked["recommended"]).values()} == {"ok"}
+
+
+def test_without_a_key_an_apply_stops_at_the_initial_records_with_what_to_enter(lab: Lab, own):
+    host, settings = own
+    lab.pillar(NAME, {"chatmail": settings | {"dns_update_server": None, "dns_update_key_file": None}})
+    result, succeeded = call(lab, "state.apply", "chatmail.dns,chatmail.opendkim")
     assert not succeeded
+    comment = state(result, "dns-initial")["comment"]
+    assert all(f"{name}.{NAME}." in comment for name in ("www", "mta-sts"))
+    assert "Then apply again" in comment
+    assert "_domainkey" not in comment
+    assert state(result, "dns-published") is None
+    assert host.run(["test", "-e", "/etc/dkimkeys/opendkim.private"], check=False).returncode == 1
 
+
+def test_with_a_key_the_next_apply_goes_on_and_others_records_stay(lab: Lab, own):
+    _, settings = own
+    lab.pillar(NAME, {"chatmail": settings})
     lab.publish(NAME, "TXT", ['"site=1"'])
-    done, succeeded = call(lab, "publish")
-    assert missing <= done["published"].keys()
-    assert succeeded
+    planned, _ = call(lab, "state.apply", "chatmail.dns,chatmail.opendkim", "test=True")
+    assert state(planned, "dns-initial")["result"] is None
+    assert f"www.{NAME}. CNAME" in state(planned, "dns-initial")["changes"]
 
-    after, succeeded = call(lab, "check")
+    done, succeeded = call(lab, "state.apply", "chatmail.dns,chatmail.opendkim")
+    assert succeeded
+    assert state(done, "dns-initial")["changes"].keys() == {f"www.{NAME}. CNAME", f"mta-sts.{NAME}. CNAME"}
+    assert f"opendkim._domainkey.{NAME}. TXT" in state(done, "dns-published")["changes"]
+
+    after, succeeded = call(lab, "chatmail_dns.check")
+    assert succeeded
     assert {line["status"] for line in (after["required"] | after["recommended"]).values()} == {"ok"}
     assert "site=1" in after["recommended"][f"{NAME}. TXT"]["found"]
+
+    again, succeeded = call(lab, "state.apply", "chatmail.dns")
     assert succeeded
-
-    again, succeeded = call(lab, "publish")
-    assert again["published"] == {}
-    assert succeeded
+    assert [one["changes"] for one in again.values() if one["changes"]] == []
 
 
-def test_the_secret_reaches_neither_the_host_nor_salts_files(lab: Lab, relay: Host):
-    done, _ = call(lab, "publish")
-    secret = lab.layout.tsig_secret.read_text()
-    assert secret not in str(done)
-    assert relay.run(["grep", "-rlF", secret, "/etc", "/root", "/tmp", "/var"], check=False).stdout == ""
-    files = [path for path in (lab.layout.salt / "run").rglob("*") if path.is_file()]
-    assert [path for path in files if secret.encode() in path.read_bytes()] == []
-
-
-def test_a_key_that_the_server_does_not_know_is_refused_by_name(lab: Lab, relay: Host, settings: dict, tmp_path: Path):
+def test_a_key_that_the_server_does_not_know_is_refused_by_name(lab: Lab, own, tmp_path: Path):
+    _, settings = own
     stranger = tmp_path / "key"
     stranger.touch(0o600)
     stranger.write_text('key "stranger" { algorithm hmac-sha256; secret "c3RyYW5nZXI="; };')
     lab.withdraw(NAME, "MX")
-    own = {"public_addresses": [str(relay.ipv4), str(relay.ipv6)]}
-    lab.pillar(NAME, {"chatmail": settings | own | {"dns_update_key_file": str(stranger)}})
-    answer, succeeded = call(lab, "publish")
-    lab.pillar(NAME, {"chatmail": settings | own})
-    assert not succeeded
-    assert "stranger" in str(answer)
-    assert "c3RyYW5nZXI=" not in str(answer)
-    assert call(lab, "publish")[1]
+    lab.pillar(NAME, {"chatmail": settings | {"dns_update_key_file": str(stranger)}})
+    for function, *args in (("chatmail_dns.publish",), ("state.apply", "chatmail.dns")):
+        answer, succeeded = call(lab, function, *args)
+        assert not succeeded
+        assert "stranger" in str(answer)
+        assert "c3RyYW5nZXI=" not in str(answer)
+    lab.pillar(NAME, {"chatmail": settings})
+    assert call(lab, "chatmail_dns.publish")[1]
 
 
-def test_the_state_on_the_host_sees_what_is_published(lab: Lab, relay: Host, settings: dict):
-    lab.salt_ssh(NAME, "pkg.install", "python3-dnspython")
-    rendered = lab.salt_ssh(NAME, "slsutil.renderer", f"string={SETTINGS}", "default_renderer=jinja|json")
-    (state,) = lab.salt_ssh(
-        NAME, "state.single", "chatmail_dns.published", f"name={NAME}", f"settings={rendered}",
-        f"start={lab.name_server.ipv4}",
-    ).values()  # fmt: skip
-    assert (state["result"], state["changes"]) == (True, {})
+def test_no_secret_is_printed_or_kept_by_salt(lab: Lab, applied, one_host: Host):
+    """TSIG secret, DKIM and TLS private keys: not in results, Salt's files here, or its files on the host."""
+    tsig = lab.layout.tsig_secret.read_text()
+    keys = [one_host.run(["cat", path]).stdout for path in ("/etc/dkimkeys/opendkim.private", KEY)]
+    # A line of a key is enough to find it, whatever its line ends became.
+    secrets = [tsig, *(text.splitlines()[len(text.splitlines()) // 2] for text in keys)]
+    again = lab.salt_ssh(one_host.name, "state.apply", "chatmail")
+    files = [path for path in (lab.layout.salt / "run").rglob("*") if path.is_file()]
+    assert files
+    for secret in secrets:
+        assert len(secret) > 30
+        assert secret not in str(applied[one_host.name].states) + str(again)
+        assert [path for path in files if secret.encode() in path.read_bytes()] == []
+        found = one_host.run(["grep", "-rlF", secret, "/tmp", "/var/tmp", "/run", "/root", "/var/cache"], check=False)
+        assert found.stdout == ""
+    # The secret that signs updates is nowhere on the host.
+    assert one_host.run(["grep", "-rlF", tsig, "/etc", "/var", "/home", "/usr/local"], check=False).stdout == ""

@@ -98,6 +98,11 @@ class Layout:
         return self.authority_cert.with_name("key.pem")
 
     @property
+    def tsig_key_file(self) -> Path:
+        """The same secret as an operator has it from tsig-keygen(8)."""
+        return self.state / "tsig.key"
+
+    @property
     def resolv_conf(self) -> Path:
         return self.state / "resolv.conf"
 

@@ -22,10 +22,24 @@ KEY_NAME = "lab"
 
 
 def make_secret(layout: Layout) -> None:
-    """Make the TSIG secret (RFC 8945) of this lab, if it has none."""
+    """Make the TSIG secret (RFC 8945) of this lab, if it has none, and its key file."""
     if not layout.tsig_secret.exists():
         layout.tsig_secret.touch(mode=0o600)
         layout.tsig_secret.write_text(base64.b64encode(secrets.token_bytes(32)).decode())
+    layout.tsig_key_file.touch(mode=0o600)
+    layout.tsig_key_file.write_text(
+        f'key "{KEY_NAME}" {{\n\talgorithm hmac-sha256;\n\tsecret "{layout.tsig_secret.read_text()}";\n}};\n'
+    )
+
+
+def relay_settings(layout: Layout) -> dict:
+    """What a relay's pillar says so that its records are published here, and looked up from here on."""
+    address = str(layout.ipv4(NAME_SERVER_NUMBER))
+    return {
+        "dns_root_servers": [address],
+        "dns_update_server": address,
+        "dns_update_key_file": str(layout.tsig_key_file),
+    }
 
 
 def server_files(layout: Layout) -> dict[str, str]:

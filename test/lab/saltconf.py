@@ -11,6 +11,7 @@ import yaml
 from test.lab.commands import finish
 from test.lab.errors import LabError
 from test.lab.layout import Layout
+from test.lab.nameserver import relay_settings
 
 
 def master_config(layout: Layout, committed: str) -> dict:
@@ -66,8 +67,10 @@ def write_config(layout: Layout, numbers: Mapping[str, int]) -> None:
 
 
 def write_pillar(layout: Layout, number: int, pillar: Mapping) -> None:
-    """Make `pillar` the whole pillar of a host."""
-    _write(layout.salt / "pillar" / f"{pillar_name(number)}.sls", dict(pillar))
+    """Make `pillar` the whole pillar of a host, beside the lab's name server for its records; None takes that away."""
+    ours = relay_settings(layout)
+    relay = {key: value for key, value in (ours | pillar["chatmail"]).items() if key not in ours or value is not None}
+    _write(layout.salt / "pillar" / f"{pillar_name(number)}.sls", {**pillar, "chatmail": relay})
 
 
 def remove_pillar(layout: Layout, number: int) -> None:

@@ -14,7 +14,7 @@ from test.lab import Lab
 from test.lab.errors import LabError
 from test.mail_clients import ImapError
 from test.relay import chat, delivery
-from test.relay.deploy import configure, deploy, publish_records
+from test.relay.deploy import configure, deploy
 from test.relay.errors import RelayError
 from test.relay.figures import Distribution, Figures
 from test.relay.steps import Steps
@@ -46,10 +46,6 @@ def run(steps: Steps) -> Figures:
         if bare:
             first_apply.write_text(f"{time.monotonic() - started:.1f}\n")
         first_apply_s = float(first_apply.read_text()) if first_apply.exists() else None
-
-    with steps.step("DNS records"), steps.doing("asking the relays for their DKIM keys"):
-        names = publish_records(lab, HOSTS)
-    steps.note(", ".join(names))
 
     with steps.step("Second apply, one host after the other; nothing should change"):
         again = [deploy(config_dir, [host], steps.console)[0] for host in HOSTS]

@@ -1,4 +1,4 @@
-"""Deploying the lab's relays as an operator does, and publishing their records in the lab's name server."""
+"""Deploying the lab's relays as an operator does; each apply publishes its records in the lab's name server."""
 
 import time
 from collections.abc import Sequence
@@ -59,24 +59,6 @@ def _apply_when_free(config_dir: Path, hosts: Sequence[str], console: Console) -
         else:
             console.print(waiting, soft_wrap=True)
             time.sleep(BUSY_LOOK_S)
-
-
-def publish_records(lab: Lab, hosts: Sequence[str]) -> list[str]:
-    """
-    Publish what other relays look up: the DKIM key and the MX record; the lab has the addresses already.
-
-    Returns the records' names. Raises ``RelayError`` where a host does not tell its record.
-    """
-    names = []
-    for host in hosts:
-        # One after the other: salt-ssh's very first runs fail when two make its directories at the same time.
-        record = lab.salt_ssh(host, "chatmail_dkim.record")
-        if not isinstance(record, dict) or not {"name", "type", "value"} <= record.keys():
-            raise RelayError(f"{host}: chatmail_dkim.record returned {record!r}", MENDED)
-        lab.publish(record["name"], record["type"], [quoted_strings(record["value"])])
-        lab.publish(f"{host}.", "MX", [f"10 {host}."])
-        names += [record["name"], f"{host}. MX"]
-    return names
 
 
 def quoted_strings(text: str) -> str:

@@ -11,7 +11,7 @@ REQUISITES = {"require", "watch", "onchanges", "onfail", "prereq", "listen", "us
 
 # What salt-ssh or we (_wrapper) wrap runs on the controller; anything else in an SLS is a round trip to the host of
 # about a second.
-WRAPPED = {"pillar", "config", "slsutil", "defaults", "log", "cp", "chatmail_apply"} | {
+WRAPPED = {"pillar", "config", "slsutil", "defaults", "log", "cp", "chatmail_apply", "chatmail_dns"} | {
     f"grains.{function}" for function in ("get", "item", "items", "has_value", "filter_by")
 }
 

@@ -6,6 +6,7 @@ import yaml
 
 from test.lab import LabError, saltconf
 from test.lab.layout import CHECKOUT, Layout
+from test.lab.nameserver import relay_settings
 
 LAYOUT = Layout("", Path("/checkout"), Path("/cache"))
 ARGS = ("test.ping",)
@@ -42,15 +43,17 @@ def read_pillar(layout, number):
 
 def test_a_new_host_has_its_name_as_mail_domain(layout):
     saltconf.write_config(layout, {"_one.test": 11})
-    assert read_pillar(layout, 11) == {"chatmail": {"mail_domain": "_one.test", "iroh_relay": ""}}
+    first = {"mail_domain": "_one.test", "iroh_relay": ""}
+    assert read_pillar(layout, 11) == {"chatmail": first | relay_settings(layout)}
     assert yaml.safe_load((layout.salt / "pillar" / "top.sls").read_text()) == {"base": {"_one.test": ["host-11"]}}
 
 
 def test_a_pillar_once_set_outlasts_new_hosts(layout):
     saltconf.write_config(layout, {"_one.test": 11})
-    saltconf.write_pillar(layout, 11, {"chatmail": {"mail_domain": "other.test"}})
+    own = {"mail_domain": "other.test", "dns_update_server": "192.0.2.53"}
+    saltconf.write_pillar(layout, 11, {"chatmail": own})
     saltconf.write_config(layout, {"_one.test": 11, "_two.test": 12})
-    assert read_pillar(layout, 11) == {"chatmail": {"mail_domain": "other.test"}}
+    assert read_pillar(layout, 11) == {"chatmail": relay_settings(layout) | own}
 
 
 def test_the_result_of_the_host_is_returned():

@@ -1,7 +1,10 @@
 """What is asked of the DNS, and how `check` judges zones served by real name servers on loopback addresses."""
 
 import dataclasses
+import json
+import os
 import re
+import threading
 
 import dns.zone
 import pytest
@@ -18,6 +21,7 @@ SETTINGS = {
     "disable_ipv6": False,
     "public_addresses": [],
     "privacy_mail": "operator@example.com",
+    "dns_root_servers": [],
     "dns_update_server": None,
     "dns_update_key_file": None,
 }
@@ -430,3 +434,55 @@ def test_a_secondary_that_lags_is_waited_for_and_then_named(publish):
     with pytest.raises(CommandExecutionError, match="after 1 s the authoritative servers do not serve it") as caught:
         publish("", {"relay": SECRET}, lags=True)
     assert "ns2.example.org. (127.0.0.5) has nothing" in str(caught.value)
+
+
+@pytest.fixture
+def controller(tmp_path, monkeypatch):
+    """The other end of a host's requests: takes one, and says ``answer``."""
+    monkeypatch.setattr(chatmail_dns, "REQUESTS", tmp_path)
+    pipes = {name: tmp_path / name for name in ("request", "answer")}
+    for pipe in pipes.values():
+        os.mkfifo(pipe)
+    descriptors = {name: os.open(pipe, os.O_RDWR) for name, pipe in pipes.items()}
+    threads = []
+
+    def listen(answer):
+        def once():
+            asked = os.read(descriptors["request"], 65536)
+            assert json.loads(asked) == {"facts": {"dkim": DKIM}, "initial": False}
+            for part in (answer[:9], answer[9:]):
+                os.write(descriptors["answer"], part)
+
+        threads.append(threading.Thread(target=once))
+        threads[0].start()
+
+    yield listen
+    for thread in threads:
+        thread.join()
+    for descriptor in descriptors.values():
+        os.close(descriptor)
+
+
+def test_a_host_without_the_key_has_its_records_published_by_the_controller(controller):
+    controller(b'{"published": {"a. MX": {"old": "nothing", "new": "10 a."}}}\n')
+    assert list(chatmail_dns._request({"dkim": DKIM}, False, 5)) == ["a. MX"]
+
+
+def test_a_refusal_reaches_the_host(controller):
+    controller(b'{"error": "the DNS server refused the update"}\n')
+    with pytest.raises(CommandExecutionError, match="refused the update"):
+        chatmail_dns._request({"dkim": DKIM}, False, 5)
+
+
+def test_a_controller_that_does_not_answer_is_not_waited_for_longer_than_told(controller):
+    with pytest.raises(CommandExecutionError, match="no answer in 0 s"):
+        chatmail_dns._request({"dkim": DKIM}, False, 0)
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["nothing", "pipes of an ended run"])
+def test_without_a_controller_a_host_says_so_at_once(tmp_path, monkeypatch, left):
+    monkeypatch.setattr(chatmail_dns, "REQUESTS", tmp_path)
+    if left:
+        os.mkfifo(tmp_path / "request")
+    with pytest.raises(CommandExecutionError, match="no salt-ssh that could publish is connected"):
+        chatmail_dns._request({"dkim": DKIM}, False, 5)

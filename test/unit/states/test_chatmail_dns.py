@@ -21,12 +21,14 @@ def dns():
 
 @pytest.fixture
 def configure_loader_modules(testmode, dns):
-    def check(settings, start, initial):
+    def check(settings, initial):
         success = dns["line"] is RIGHT
         lines = {"required": {"a. MX": dns["line"]}, "recommended": dns["recommended"]}
-        return {"success": success, "result": "Right." if success else "1 is not right.", **lines}
+        unpublished = [name for name, line in (lines["required"] | lines["recommended"]).items() if line is MISSING]
+        result = "Right." if success else "1 is not right."
+        return {"success": success, "result": result, "unpublished": unpublished, **lines}
 
-    def publish(settings, start, seconds):
+    def publish(settings, initial, seconds):
         dns["published"].append(settings)
         if dns["error"]:
             raise CommandExecutionError(dns["error"])
@@ -37,10 +39,8 @@ def configure_loader_modules(testmode, dns):
 
 
 @pytest.fixture
-def settings(tmp_path):
-    key = tmp_path / "key"
-    key.touch()
-    return {"dns_update_server": "192.0.2.53", "dns_update_key_file": str(key)}
+def settings():
+    return {"dns_update_server": "192.0.2.53", "dns_update_key_file": "/etc/chatmail/tsig.key"}
 
 
 def test_right_records_are_left_alone(dns, settings):
@@ -51,29 +51,33 @@ def test_right_records_are_left_alone(dns, settings):
 
 def test_recommended_records_are_named_but_no_failure(dns, settings):
     dns["line"], dns["recommended"] = RIGHT, {"a. TXT": MISSING}
-    ret = chatmail_dns.published("a", settings)
+    ret = chatmail_dns.published("a", settings | {"dns_update_server": None})
     assert ret["result"] is True
     assert "a. TXT: missing" in ret["comment"]
 
 
-def test_missing_records_are_published_where_the_key_is(testmode, dns, settings):
+@pytest.mark.parametrize("required", [True, False], ids=["required", "recommended"])
+def test_missing_records_are_published(testmode, dns, settings, required):
+    if not required:
+        dns["line"], dns["recommended"] = RIGHT, {"a. TXT": MISSING}
     ret = chatmail_dns.published("a", settings)
     assert ret["result"] is (None if testmode else True)
-    assert ret["changes"] == CHANGES
+    assert list(ret["changes"]) == (["a. MX"] if required or not testmode else ["a. TXT"])
     assert dns["published"] == ([] if testmode else [settings])
 
 
-@pytest.mark.parametrize(
-    ("missing", "next_step"),
-    [("dns_update_key_file", "chatmail_dns.publish"), ("dns_update_server", "enter them")],
-    ids=["key elsewhere", "no server"],
-)
-def test_without_key_or_server_the_records_to_enter_are_told(dns, settings, missing, next_step):
-    value = "/nonexistent/key" if missing == "dns_update_key_file" else None
-    ret = chatmail_dns.published("a", settings | {missing: value})
+@pytest.mark.parametrize("missing", ["dns_update_key_file", "dns_update_server"])
+def test_without_key_or_server_the_records_to_enter_are_told(dns, settings, missing):
+    ret = chatmail_dns.published("a", settings | {missing: None})
     assert (ret["result"], ret["changes"], dns["published"]) == (False, {}, [])
     assert "a. IN MX 10 a." in ret["comment"]
-    assert next_step in ret["comment"]
+    assert "Then apply again" in ret["comment"]
+
+
+def test_what_no_publication_can_mend_is_told(dns, settings):
+    dns["line"] = MISSING | {"status": "unknown"}
+    ret = chatmail_dns.published("a", settings)
+    assert (ret["result"], dns["published"]) == (False, [])
 
 
 def test_a_refused_update_fails_with_the_servers_reason(testmode, dns, settings):

@@ -1,0 +1,31 @@
+# The relay's DNS records, in two steps: addresses and aliases before a certificate authority asks for them, all others
+# at the end, when their keys exist. Published by RFC 2136 where the pillar names a server and a key; else an apply stops
+# with what to enter at the provider, and the next one goes on.
+{% from "chatmail/map.jinja" import settings with context %}
+
+include:
+  - chatmail.preflight
+  - chatmail.system
+
+# An IPv4-address relay has no name to publish anything under.
+{% if settings.dns_check and not settings.ipv4_relay %}
+# Under salt-ssh, where this is a wrapper function: the key stays on the controller, which publishes what the states ask.
+{% if settings.dns_update_key_file and "chatmail_dns.answer_requests" in salt %}
+{{ salt["chatmail_dns.answer_requests"](settings) }}
+{% endif %}
+
+dns-initial:
+  chatmail_dns.published:
+    - settings: {{ settings | json }}
+    - initial: True
+    - failhard: True
+    - require:
+      - chatmail_package: system-packages
+
+dns-published:
+  chatmail_dns.published:
+    - settings: {{ settings | json }}
+    - order: last
+    - require:
+      - chatmail_dns: dns-initial
+{% endif %}
