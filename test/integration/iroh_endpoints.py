@@ -1,6 +1,7 @@
 """``python iroh_endpoints.py URL``: two endpoints that know each other by the relay at URL alone exchange data."""
 
 import asyncio
+import os
 import sys
 
 import iroh
@@ -65,3 +66,5 @@ async def exchange(relay: str) -> None:
 
 
 asyncio.run(asyncio.wait_for(exchange(sys.argv[1]), TIME_MAX))
+# iroh's own threads abort the program where Python ends under them.
+os._exit(0)

@@ -46,7 +46,7 @@ def test_the_built_program_serves_endpoints_until_it_is_not_wanted(lab, bare_hos
         subprocess.run(bare_host.ssh_argv(f"cat > {SOURCE}"), stdin=file, check=True, timeout=60)
     apply(lab, bare_host.name, iroh_relay_source=SOURCE, iroh_relay_sha256=wanted)
     exchange(bare_host)
-    listeners = [line.split()[3] for line in bare_host.run(["ss", "-Hlntup"]).stdout.splitlines() if "iroh" in line]
+    listeners = [line.split()[4] for line in bare_host.run(["ss", "-Hlntup"]).stdout.splitlines() if "iroh" in line]
     assert listeners == ["127.0.0.1:3340"]
 
     # Nothing is fetched again: the source is gone.
