@@ -23,6 +23,7 @@ _PROCESSES = {
     "postfix": {"master", "smtpd"},
     "dovecot": {"dovecot", "imap-login"},
     "unbound": {"unbound"},
+    "nginx": {"nginx"},
 }
 
 # What the relay's own configuration takes the place of. Of unbound only the main file: ours is one more file beside

@@ -20,6 +20,7 @@ _SIZE = re.compile(r"([0-9]{1,9})(?:([MG])B?)?", re.IGNORECASE)
 _URL = re.compile(r"https?://[A-Za-z0-9._~:/?\[\]@!&'()*+,;=-]{1,500}")
 _RANGE_ENDS = ("turn_min_port", "turn_max_port")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_FOLDER = re.compile(r"salt://[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 
 def size_mb(value):
@@ -126,7 +127,7 @@ def _fits(value, spec):
             words = _words(value)
             return words is not None and len(words) in (0, 2) and all(map(_is_path, words))
         case "folder":
-            return value in ("", "disabled") or _is_path(value)
+            return value in ("", "disabled") or (isinstance(value, str) and _FOLDER.fullmatch(value) is not None)
         case "url":
             return value == "" or (isinstance(value, str) and _URL.fullmatch(value.strip()) is not None)
         case "source":
@@ -157,7 +158,7 @@ _ALLOWED = {
     "ips": "a list of IP addresses",
     "path": "an absolute path of at least two parts, made of letters, digits and . _ + @ [ ] -",
     "paths": "two space-separated absolute paths: the certificate with its chain, and the key",
-    "folder": "an absolute path, or disabled",
+    "folder": "salt://NAME for the directory etc/roots/NAME on the controller, or disabled",
     "url": "an address that begins with https://, or '' for none",
     "source": "an address that begins with https://, or an absolute path on the host",
     "sha256": "64 hexadecimal digits in lower case, in quotes",

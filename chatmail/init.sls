@@ -20,6 +20,9 @@ include:
   - chatmail.turn
   # Before Postfix: it makes the SASL and LMTP sockets in Postfix's spool.
   - chatmail.dovecot
+  # The web pages and their server, which also leads clients that come by port 443 to Dovecot and Postfix.
+  - chatmail.website
+  - chatmail.nginx
   # With it the relay begins to accept mail.
   - chatmail.postfix
   # Last, as the one component that is not Debian's: where its download fails, all else is there.

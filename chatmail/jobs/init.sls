@@ -50,14 +50,7 @@ jobs-{{ job }}-timer:
     - watch:
       - file: jobs-{{ job }}-timer-unit
 {% endfor %}
-{%- if settings.metrics_page %}
-# The web site is not vmail's to write: what vmail writes lies in a directory of its own.
-jobs-metrics-page:
-  file.symlink:
-    - name: /var/www/html/metrics
-    - target: /run/chatmail-metrics/metrics
-    - makedirs: True
-{%- else %}
+{%- if not settings.metrics_page %}
 jobs-metrics-timer:
   service.dead:
     - name: chatmail-metrics.timer
@@ -68,7 +61,6 @@ jobs-metrics-absent:
     - names:
       - /etc/systemd/system/chatmail-metrics.timer
       - /etc/systemd/system/chatmail-metrics.service
-      - /var/www/html/metrics
     - require:
       - service: jobs-metrics-timer
 {%- endif %}

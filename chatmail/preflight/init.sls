@@ -20,6 +20,11 @@ settings-valid:
   "143/tcp": ["dovecot"],
   "993/tcp": ["dovecot"],
   "3478/udp": ["coturn"],
+  "80/tcp": ["nginx", "acmetool-redirector"],
+  "443/tcp": ["nginx"],
+  "8443/tcp": ["nginx"],
+  "10465/tcp": ["postfix"],
+  "10993/tcp": ["dovecot"],
   "53/tcp": ["unbound", "systemd-resolved"],
   "53/udp": ["unbound", "systemd-resolved"],
 } %}

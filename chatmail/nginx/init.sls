@@ -1,0 +1,82 @@
+# nginx: the web pages, one-tap addresses, and everything over port 443 for clients behind strict firewalls.
+{% from "chatmail/map.jinja" import settings with context %}
+
+include:
+  - chatmail.preflight
+  - chatmail.tls
+  - chatmail.website
+
+# python3-dnspython: the module that knows the MTA-STS policy does not load without.
+nginx-packages:
+  chatmail_package.installed:
+    - pkgs: [nginx, libnginx-mod-stream, python3-dnspython]
+    - reload_modules: True
+
+# Operators' own servers; nothing here is ours.
+nginx-operators-directory:
+  file.directory:
+    - name: /etc/nginx/chatmail.d
+    - user: root
+    - group: root
+    - mode: '0755'
+    - require:
+      - chatmail_package: nginx-packages
+
+{% for file in ["config-v1.1.xml"] + ([] if settings.ipv4_relay else ["mta-sts.txt"]) %}
+nginx-{{ file | replace(".", "-") }}:
+  file.managed:
+    - name: /usr/local/share/chatmail/well-known/{{ file }}
+    - source: salt://chatmail/nginx/files/usr/local/share/chatmail/well-known/{{ file }}.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+    - require:
+      - chatmail_package: nginx-packages
+{% endfor %}
+
+nginx-unit:
+  file.managed:
+    - name: /etc/systemd/system/nginx.service.d/10-chatmail.conf
+    - source: salt://chatmail/nginx/files/etc/systemd/system/nginx.service.d/10-chatmail.conf
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+
+# systemd does not see a first drop-in of a unit by itself.
+nginx-unit-reload:
+  module.run:
+    - service.systemctl_reload: []
+    - onchanges:
+      - file: nginx-unit
+
+nginx-conf:
+  file.managed:
+    - name: /etc/nginx/nginx.conf
+    - source: salt://chatmail/nginx/files/etc/nginx/nginx.conf.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+    # With it nginx looks at the operators' files and at the certificate, too.
+    - check_cmd: nginx -t -q -c
+    - require:
+      - chatmail_package: nginx-packages
+      - file: nginx-operators-directory
+      - tls-certificate
+
+# A reload keeps the mail sessions that came by port 443.
+nginx-service:
+  service.running:
+    - name: nginx
+    - enable: True
+    - reload: True
+    - require:
+      - module: nginx-unit-reload
+    - watch:
+      - file: nginx-conf
+      - tls-certificate
