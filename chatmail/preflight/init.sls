@@ -20,7 +20,8 @@ settings-valid:
   "143/tcp": ["dovecot"],
   "993/tcp": ["dovecot"],
   "3478/udp": ["coturn"],
-  "80/tcp": ["nginx", "acmetool-redirector"],
+  # Before nginx is there, acmetool itself answers the authority.
+  "80/tcp": ["nginx", "acmetool-redirector", "acmetool"],
   "443/tcp": ["nginx"],
   "8443/tcp": ["nginx"],
   "10465/tcp": ["postfix"],
@@ -28,8 +29,6 @@ settings-valid:
   "53/tcp": ["unbound", "systemd-resolved"],
   "53/udp": ["unbound", "systemd-resolved"],
 } %}
-# The authority asks for its challenges there: acmetool answers itself, or nginx hands them on to it.
-{% if settings.tls_mode == "acme" %}{% do ports.update({"80/tcp": ["acmetool", "nginx"]}) %}{% endif %}
 {% if settings.run_iroh_relay %}{% do ports.update({"3340/tcp": ["iroh-relay"]}) %}{% endif %}
 # systemd-resolved is replaced by unbound later, in an order that keeps name resolution working.
 # These four are settings: when they change places in the pillar, each is still held by the owner of another.
