@@ -12,7 +12,7 @@ settings-valid:
     - order: 1
     - failhard: True
 
-# For each port the services that may listen there.
+# For each port the services that may listen there. On port 80 acmetool itself answers before nginx is there.
 {% set ports = {
   "25/tcp": ["postfix"],
   "465/tcp": ["postfix"],
@@ -20,7 +20,6 @@ settings-valid:
   "143/tcp": ["dovecot"],
   "993/tcp": ["dovecot"],
   "3478/udp": ["coturn"],
-  # Before nginx is there, acmetool itself answers the authority.
   "80/tcp": ["nginx", "acmetool-redirector", "acmetool"],
   "443/tcp": ["nginx"],
   "8443/tcp": ["nginx"],
