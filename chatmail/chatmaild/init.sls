@@ -1,4 +1,5 @@
-# Our services: doveauth, lastlogin and chatmail-metadata answer Dovecot, the filters stand between Postfix's listeners and its queue.
+# Our services: doveauth, lastlogin and chatmail-metadata answer Dovecot, the filters stand between Postfix's listeners
+# and its queue, chatmail-newemail makes up addresses for nginx.
 {% from "chatmail/map.jinja" import settings with context %}
 
 include:
@@ -8,7 +9,7 @@ include:
 
 chatmaild-packages:
   chatmail_package.installed:
-    - pkgs: [python3, python3-aiosmtpd]
+    - pkgs: [python3, python3-aiosmtpd, python3-h11]
 
 chatmaild-source:
   file.recurse:
@@ -31,7 +32,18 @@ chatmaild-ini:
     - group: root
     - mode: '0644'
     - makedirs: True
-{% for service in ["doveauth", "lastlogin", "chatmail-metadata", "filtermail", "filtermail-incoming"] %}
+
+# doveauth's unit starts it.
+chatmaild-migrate-passdb-unit:
+  file.managed:
+    - name: /etc/systemd/system/chatmail-migrate-passdb.service
+    - source: salt://chatmail/chatmaild/files/etc/systemd/system/chatmail-migrate-passdb.service.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+{% for service in ["doveauth", "lastlogin", "chatmail-metadata", "filtermail", "filtermail-incoming", "chatmail-newemail"] %}
 chatmaild-{{ service }}-unit:
   file.managed:
     - name: /etc/systemd/system/{{ service }}.service

@@ -30,10 +30,11 @@ settings-valid:
 } %}
 {% if settings.run_iroh_relay %}{% do ports.update({"3340/tcp": ["iroh-relay"]}) %}{% endif %}
 # systemd-resolved is replaced by unbound later, in an order that keeps name resolution working.
-# These four are settings: when they change places in the pillar, each is still held by the owner of another.
+# These are settings: when they change places in the pillar, each is still held by the owner of another.
 {% for key, service in (
   ("filtermail_smtp_port", "filtermail"),
   ("filtermail_smtp_port_incoming", "filtermail-incoming"),
+  ("filtermail_http_port_incoming", "filtermail-incoming"),
   ("postfix_reinject_port", "postfix"),
   ("postfix_reinject_port_incoming", "postfix"),
 ) %}

@@ -20,6 +20,7 @@ PERMISSIVE = {
     "min_free_disk_space": 0,
     # The lab has no way to its download.
     "iroh_relay": "",
+    "max_creations_per_hour": 100_000,
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 from urllib.parse import urlsplit
 
+from . import invites
 from .mailbox import PENDING_NOTIFICATIONS, Mailbox
 
 SECTION = "params"
@@ -159,6 +160,9 @@ class Config:
     max_load_1m: Number = 5.0
     min_available_memory: Size = 200
     min_free_disk_space: Size = 1024
+    max_creations_per_hour: Count = 100
+    invite_only: Switch = False
+    invites_dir: AbsolutePath = invites.DIRECTORY
 
     # mailboxes' expiry
     max_mailbox_size: Size = 500

@@ -1,8 +1,9 @@
 """Answers Dovecot's questions about addresses, and creates an address when someone first logs in to it.
 
 Dovecot compares passwords itself: both databases give out the stored hash. The keys are those of
-``/etc/dovecot/auth.conf``: ``shared/userdb/USER`` and ``shared/passdb/PASSWORD"USER``, with a backslash
-before ``"``, ``'`` and ``\\`` in either (Dovecot's modifier ``%E``).
+``/etc/dovecot/auth.conf``: ``shared/userdb/USER`` and ``shared/passdb/PASSWORD"USER"CLIENT``, with a backslash
+before ``"``, ``'`` and ``\\`` in the first two (Dovecot's modifier ``%E``). CLIENT is the IP address that logs in; it
+limits how many addresses come from one place, is kept in memory alone and is never logged.
 """
 
 import asyncio
@@ -16,8 +17,10 @@ from pathlib import Path
 from . import dict_server, password_hash
 from .config import Config
 from .dict_server import DictError, Dictionary
+from .invites import Invites
 from .machine_limits import exceeded_limit
 from .mailbox import Mailbox
+from .rate_limit import SourceLimiter
 
 NOCREATE_PATH = Path("/etc/chatmail-nocreate")  # the operator's emergency brake
 LOCK_TIMEOUT = 5.0  # seconds
@@ -111,6 +114,8 @@ class AddressBook(Dictionary):
     def __init__(self, config: Config) -> None:
         self.config = config
         self.suffix = "@" + config.mail_domain
+        self._invites = Invites(config.invites_dir)
+        self._sources = SourceLimiter(config.max_creations_per_hour)
 
     async def lookup(self, key: str, user: str) -> str | None:
         """Return what Dovecot wants to know of an address, a JSON object, or None for a failed login.
@@ -125,8 +130,10 @@ class AddressBook(Dictionary):
             case ["shared", "passdb", rest]:
                 match split_fields(rest):
                     case [password, address]:
-                        return await self._passdb(address, password)
-        raise DictError('known keys are shared/userdb/USER and shared/passdb/PASSWORD"USER')
+                        return await self._passdb(address, password, "")
+                    case [password, address, client]:
+                        return await self._passdb(address, password, client)
+        raise DictError('known keys are shared/userdb/USER and shared/passdb/PASSWORD"USER"CLIENT')
 
     async def iterate(self, path: str, user: str) -> Mapping[str, str]:
         """Return a key with an empty value for each address, if `path` is ``shared/userdb/``."""
@@ -151,14 +158,14 @@ class AddressBook(Dictionary):
         password = mailbox and mailbox.read_password()
         return password and _to_json(mailbox, password)
 
-    async def _passdb(self, address: str, password: str) -> str | None:
+    async def _passdb(self, address: str, password: str, client: str) -> str | None:
         mailbox = self._mailbox(address)
-        if mailbox is None:
+        if mailbox is None or mailbox.is_disabled():
             return None
-        stored = mailbox.read_password() or await self._create(mailbox, password)
+        stored = mailbox.read_password() or await self._create(mailbox, password, client)
         return stored and _to_json(mailbox, stored)
 
-    async def _create(self, mailbox: Mailbox, password: str) -> str | None:
+    async def _create(self, mailbox: Mailbox, password: str, client: str) -> str | None:
         """Create the address unless something speaks against it; return its hash."""
         if mailbox.address == ECHOBOT + self.suffix:
             return None
@@ -168,11 +175,26 @@ class AddressBook(Dictionary):
         if reason := exceeded_limit(self.config):
             logger.warning("registration rejected: %s", reason)
             return None
+        token = ""
+        if self.config.invite_only:
+            invite = self._invites.find(password)
+            if invite is None or len(password) < len(invite.token) + self.config.password_min_length:
+                logger.warning("refused to create %a: no valid invite", mailbox.address)
+                return None
+            token = invite.token
+        if not self._sources.allow(client):
+            logger.warning("registration rejected: too many new addresses from one place")
+            return None
         deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT
         while asyncio.get_running_loop().time() < deadline:
             with mailbox.try_lock() as locked:
                 if locked:
-                    return mailbox.read_password() or await asyncio.to_thread(_store, mailbox, password)
+                    if stored := mailbox.read_password():
+                        return stored
+                    if token and not self._invites.use(token):
+                        logger.warning("refused to create %a: the invite was used up meanwhile", mailbox.address)
+                        return None
+                    return await asyncio.to_thread(_store, mailbox, password)
             await asyncio.sleep(LOCK_RETRY)
         raise DictError(f"{mailbox.lock_path} is locked for more than {LOCK_TIMEOUT:.0f} s")
 

@@ -2,7 +2,7 @@
 
 Two roles, a process each: `outgoing` takes what the relay's own users submit, `incoming` what other servers send. Each
 takes a message over SMTP, decides, and hands it back to Postfix on another port. A message is answered with success
-only after Postfix has taken it.
+only after Postfix has taken it. The incoming role also takes messages over HTTP, from relays that cannot reach port 25.
 
 One process serves a role: it hands on some 700 messages a second, where Postfix on two cores takes half of that.
 So the rate limit needs no memory shared between processes.
@@ -18,17 +18,18 @@ import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
 
 from aiosmtpd import smtp
 
-from . import mime, openpgp, smtp_client, systemd
-from .address import parse_from, same
+from . import http_server, mime, openpgp, smtp_client, systemd
+from .address import decode, parse_from, parse_path, same
 from .config import Config, ConfigError, read_config
 from .mailbox import without_detail
 from .rate_limit import RateLimiter
 from .smtp_client import Envelope
-from .smtp_server import Handler, InvalidData, Server, one_line, unstuff
+from .smtp_server import RECIPIENTS_MAX, Handler, InvalidData, Server, one_line, stuff, unstuff
 
 ENCRYPTION_NEEDED = "523 Encryption Needed: Invalid Unencrypted Mail"
 SECUREJOIN_REQUESTS = (b"vc-request", b"vg-request")
@@ -221,10 +222,18 @@ class Filter(Handler):
 
         :returns: the reply to DATA.
         """
+        return await self.deliver(Envelope(envelope.mail_from, envelope.rcpt_tos), envelope.content)
+
+    async def deliver(self, envelope: Envelope, data: bytes | bytearray) -> str:
+        """Take responsibility for a message or refuse it.
+
+        :param data: the message, dot-stuffed.
+        :returns: the SMTP reply.
+        """
         try:
-            onward = await self._examine(Envelope(envelope.mail_from, envelope.rcpt_tos), envelope.content)
+            onward = await self._examine(envelope, data)
             if onward.recipients:
-                await smtp_client.send(self._destination, onward, envelope.content)
+                await smtp_client.send(self._destination, onward, data)
         except (Refused, smtp_client.DeliveryFailed) as refusal:
             return str(refusal)
         except OSError as error:
@@ -237,6 +246,55 @@ class Filter(Handler):
         if len(data) <= IN_PLACE_MAX:
             return examine(*task[1:])
         return await asyncio.get_running_loop().run_in_executor(self._examiner, *task)
+
+
+class HttpDelivery:
+    """Incoming mail by HTTP: the envelope is in header fields, the body is the message as it is, not dot-stuffed."""
+
+    def __init__(self, config: Config, incoming: Filter) -> None:
+        self._config = config
+        self._incoming = incoming
+
+    async def __call__(self, request: http_server.Request) -> http_server.Response:
+        """200 where the message was taken; 400 with the SMTP reply where it was not."""
+        if request.method != "POST":
+            return http_server.Response(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", (("Allow", "POST"),))
+        try:
+            envelope = self._envelope(request)
+        except Refused as refusal:
+            reply = str(refusal)
+        else:
+            reply = await self._incoming.deliver(envelope, stuff(request.body))
+        status = HTTPStatus.OK if reply.startswith("250 ") else HTTPStatus.BAD_REQUEST
+        return http_server.Response(status, one_line(reply))
+
+    def _envelope(self, request: http_server.Request) -> Envelope:
+        """The envelope in X-MAIL-FROM, which the null sender does without, and X-MAIL-TO, once for each recipient.
+
+        :raises Refused: a field cannot be read, or a recipient is not ours: Postfix's listener for clients, where port
+            25 refuses that, was not asked.
+        """
+        senders = request.values(b"x-mail-from")
+        sender = parse_path(decode(senders[0])) if senders and senders[0] else ""
+        if sender is None or len(senders) > 1:
+            raise Refused("500 Invalid address in X-MAIL-FROM")
+        recipients = [parse_path(decode(value)) for value in request.values(b"x-mail-to")]
+        if not recipients:
+            raise Refused("503 5.5.1 X-MAIL-TO is needed")
+        if len(recipients) > RECIPIENTS_MAX:
+            raise Refused("452 4.5.3 Too many recipients")
+        for recipient in recipients:
+            if not recipient:
+                raise Refused("501 5.1.3 Invalid address in X-MAIL-TO")
+            if not self._is_ours(recipient):
+                raise Refused(f"550 5.7.1 <{recipient}>: Relay access denied")
+        return Envelope(sender, recipients)
+
+    def _is_ours(self, recipient: str) -> bool:
+        try:
+            return delivery_address(self._config, recipient).endswith(f"@{self._config.mail_domain}")
+        except ValueError:
+            return False
 
 
 class OutgoingFilter(Filter):
@@ -289,13 +347,19 @@ async def run(config: Config, role: str) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     if role == "outgoing":
         service = OutgoingFilter(config, _destination(config, config.postfix_reinject_port))
-        listener = _listen(config, "filtermail_smtp_port")
+        smtp_server = Server(service, config.max_message_size)
+        serving = [smtp_server.serve(_listen(config, "filtermail_smtp_port"), stop)]
     else:
         service = Filter(config, incoming_rules, _destination(config, config.postfix_reinject_port_incoming))
-        listener = _listen(config, "filtermail_smtp_port_incoming")
+        smtp_server = Server(service, config.max_message_size)
+        # Memory for large messages is the process's, whichever way they come.
+        http = http_server.Server(HttpDelivery(config, service), config.max_message_size, smtp_server.budget)
+        smtp_listener = _listen(config, "filtermail_smtp_port_incoming")
+        http_listener = _listen(config, "filtermail_http_port_incoming")
+        serving = [smtp_server.serve(smtp_listener, stop), http.serve(http_listener, stop)]
     logger.info("entering serving loop")
     systemd.notify("READY=1")
-    await Server(service, config.max_message_size).serve(listener, stop)
+    await asyncio.gather(*serving)
 
 
 def _destination(config: Config, port: int) -> smtp_client.Destination:

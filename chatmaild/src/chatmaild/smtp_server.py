@@ -15,11 +15,11 @@ import re
 import socket
 import sys
 import traceback
-from dataclasses import dataclass
 
 from aiosmtpd.smtp import MISSING, SMTP, Envelope, Session
 
 from . import address
+from .budget import Budget, Reservation
 
 LINE_MAX = 8192  # octets of a command; RFC 5321 section 4.5.3.1.4 says 512 plus what extensions add
 RECIPIENTS_MAX = 1000  # Postfix's smtpd_recipient_limit
@@ -27,7 +27,6 @@ BACKLOG = 1024  # connections not yet accepted
 IDLE_SECONDS = 330  # Postfix's own clients time out after 300 s (smtpd_timeout), which is to happen first
 LINGER_SECONDS = 5
 DRAIN_SECONDS = 10  # nobody is served meanwhile, and who is cut off tries again
-SMALL_MESSAGE = 256 * 1024  # octets that a message may take without asking the budget
 LARGE_MESSAGES = 4  # how many of full size a process holds at a time
 
 _NOT_RECOGNIZED = "500 Command not recognized"
@@ -56,44 +55,16 @@ def unstuff(data: bytes | bytearray) -> bytes | bytearray:
     return data.replace(b"\r\n.", b"\r\n") if b"\r\n." in data else data
 
 
+def stuff(message: bytes | bytearray) -> bytes | bytearray:
+    """Undo `unstuff`."""
+    if message.startswith(b"."):
+        message = b"." + message
+    return message.replace(b"\r\n.", b"\r\n..") if b"\r\n." in message else message
+
+
 def one_line(reply: str) -> str:
     """`reply` fit to be sent: printable ASCII, and short enough for RFC 5321 section 4.5.3.1.5."""
     return _REPLY_TEXT.sub("?", reply)[:500]
-
-
-class Budget:
-    """Memory for messages above SMALL_MESSAGE: many slow large ones must not exhaust the host's."""
-
-    def __init__(self, octets: int) -> None:
-        self.left = octets
-
-    @contextlib.contextmanager
-    def reservation(self):
-        """What one message takes, given back at the end of the block."""
-        reservation = Reservation(self)
-        try:
-            yield reservation
-        finally:
-            self.left += reservation.octets
-
-
-@dataclass
-class Reservation:
-    """One message's share of a budget."""
-
-    budget: Budget
-    octets: int = 0
-
-    def cover(self, size: int) -> bool:
-        """Make room for a message of `size` octets; False if there is none."""
-        more = size - SMALL_MESSAGE - self.octets
-        if more <= 0:
-            return True
-        if more > self.budget.left:
-            return False
-        self.budget.left -= more
-        self.octets += more
-        return True
 
 
 class Handler:

@@ -12,6 +12,7 @@ from chatmaild import doveauth
 from chatmaild.config import read_config
 from chatmaild.dict_server import DictError
 from chatmaild.doveauth import AddressBook, split_fields
+from chatmaild.invites import Invites
 
 DOMAIN = "chat.example.org"
 USER = f"user12345@{DOMAIN}"
@@ -131,7 +132,7 @@ def test_an_ipv4_relay(addresses, tmp_path):
         f"private/userdb/{USER}",
         f"shared/other/{USER}",
         f"shared/passdb/{USER}",
-        f'shared/passdb/secret"{USER}"x',
+        f'shared/passdb/secret"{USER}"x"y',
         f'shared/userdb/{USER}"x',
         f"shared/userdb/{USER}\\",
     ],
@@ -258,7 +259,7 @@ def test_answers_of_the_daemon(write_ini, start_daemon, tmp_path):
     assert daemon.ask(hello + f"Lshared/userdb/{USER}\t{USER}\n".encode()) == created
     assert daemon.ask(hello + b"I0\t0\tshared/userdb/") == f"Oshared/userdb/{USER}\t\n\n".encode()
     assert daemon.ask(hello + b"Lshared/nothing/x\nLshared/userdb/x\n").splitlines() == [
-        b'Fknown keys are shared/userdb/USER and shared/passdb/PASSWORD"USER',
+        b'Fknown keys are shared/userdb/USER and shared/passdb/PASSWORD"USER"CLIENT',
         b"N",
     ]
     assert daemon.ask(hello + b'Lshared/passdb/short"user54321@chat.example.org\n') == b"N\n"
@@ -384,3 +385,94 @@ def test_help(run_service):
     assert result.returncode == 0
     assert result.stdout.startswith("usage: doveauth [-h] socket config\n")
     assert "Tell Dovecot about the relay's addresses" in result.stdout
+
+
+def from_client(password: str, address: str, client: str) -> str:
+    return f'{passdb(password, address)}"{client}'
+
+
+def names(count: int):
+    return (f"user{number:05}@{DOMAIN}" for number in range(count))
+
+
+def test_a_disabled_address_cannot_log_in_and_keeps_its_mailbox(addresses):
+    book = addresses()
+    created = lookup(book, passdb("secret-password", USER))
+    mailbox = book.config.mailbox(USER)
+    mailbox.disabled_path.touch()
+    assert lookup(book, passdb("secret-password", USER)) is None
+    assert lookup(book, userdb(USER)) == created
+    mailbox.disabled_path.unlink()
+    assert lookup(book, passdb("secret-password", USER)) == created
+
+
+def test_a_disabled_address_without_password_is_not_created(addresses):
+    book = addresses()
+    mailbox = book.config.mailbox(USER)
+    mailbox.path.mkdir(parents=True)
+    mailbox.disabled_path.touch()
+    assert lookup(book, passdb("secret-password", USER)) is None
+    assert mailbox.read_password() is None
+
+
+@pytest.mark.parametrize("clients", [["192.0.2.1"], ["2001:db8::1", "2001:db8::ffff:2"], ["::ffff:192.0.2.1"]])
+def test_one_client_creates_so_many_addresses(addresses, clients, caplog):
+    book = addresses(max_creations_per_hour=5)
+    created = [
+        lookup(book, from_client("secret-password", address, clients[number % len(clients)]))
+        for number, address in enumerate(names(7))
+    ]
+    assert [value is not None for value in created] == [True] * 5 + [False] * 2
+    # Addresses that exist, and other clients, are not touched by it.
+    assert lookup(book, from_client("secret-password", f"user00000@{DOMAIN}", clients[0])) == created[0]
+    assert lookup(book, from_client("secret-password", USER, "198.51.100.1"))
+    assert "registration rejected: too many new addresses from one place" in caplog.text
+    assert not any(client in caplog.text for client in clients)
+    assert listed(book) == {*names(5), USER}
+
+
+@pytest.mark.parametrize("client", ["", "127.0.0.1", "::1", "::ffff:127.0.0.1", "nonsense"])
+def test_a_client_that_is_not_known_is_not_limited(addresses, client):
+    book = addresses(max_creations_per_hour=1)
+    assert all(lookup(book, from_client("secret-password", address, client)) for address in names(3))
+
+
+def test_a_key_without_client_creates(addresses):
+    assert lookup(addresses(max_creations_per_hour=1), passdb("secret-password", USER))
+
+
+def test_an_invite_is_needed_where_the_settings_say_so(addresses, tmp_path):
+    book = addresses(invite_only="true", invites_dir=tmp_path / "invites")
+    invite = Invites(tmp_path / "invites").make(uses=2, days=1)
+    for password in ("secret-password", "abcdefgh0123-secret-password", invite.token, invite.token + "x" * 8):
+        assert lookup(book, passdb(password, USER)) is None
+    assert listed(book) == set()
+    first, second, third = names(3)
+    created = lookup(book, passdb(invite.token + "x" * 9, first))
+    assert created
+    assert lookup(book, passdb(invite.token + "x" * 9, second))
+    assert lookup(book, passdb(invite.token + "x" * 9, third)) is None
+    # A login needs no invite any more, and counts none.
+    assert lookup(book, passdb(invite.token + "x" * 9, first)) == created
+
+
+def test_an_invite_is_good_for_its_number_of_addresses_when_all_come_at_once(addresses, tmp_path):
+    book = addresses(invite_only="true", invites_dir=tmp_path / "invites")
+    password = Invites(tmp_path / "invites").make(uses=5, days=1).token + "long enough"
+
+    async def create_all():
+        return await asyncio.gather(*(book.lookup(passdb(password, address), "") for address in names(30)))
+
+    assert sum(value is not None for value in asyncio.run(create_all())) == 5
+
+
+def test_an_invite_counts_one_for_an_address_that_logs_in_ten_times_at_once(addresses, tmp_path):
+    book = addresses(invite_only="true", invites_dir=tmp_path / "invites")
+    invites = Invites(tmp_path / "invites")
+    password = invites.make(uses=2, days=1).token + "long enough"
+
+    async def log_in():
+        return await asyncio.gather(*(book.lookup(passdb(password, USER), "") for _ in range(10)))
+
+    assert len(set(asyncio.run(log_in()))) == 1
+    assert [invite.uses_left for invite in invites.valid()] == [1]

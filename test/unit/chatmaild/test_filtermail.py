@@ -92,6 +92,7 @@ def running_filter(role: str, directory: Path, **settings):
             "max_user_send_burst_size": 100_000,
             f"filtermail_smtp_port{suffix}": port,
             f"postfix_reinject_port{suffix}": server.port,
+            "filtermail_http_port_incoming": free_port(),
             **settings,
         }
         ini = directory / "chatmail.ini"

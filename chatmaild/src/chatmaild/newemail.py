@@ -1,0 +1,108 @@
+"""Makes up an address and a password for a client that asks at ``/new``; nginx hands the requests on.
+
+Nothing is stored: the address comes into being at its first login.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import re
+import secrets
+import signal
+import socket
+import string
+import sys
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+from . import http_server, invites, systemd
+from .config import Config, ConfigError, read_config
+from .http_server import BACKLOG, Request, Response
+
+NAME_CHARACTERS = string.ascii_lowercase + string.digits
+PASSWORD_CHARACTERS = string.ascii_letters + string.digits + string.punctuation
+PASSWORD_EXTRA = 3  # characters beyond the shortest password
+BODY_MAX = 4096  # octets; clients send none
+NO_STORE = ("Cache-Control", "no-store")
+
+logger = logging.getLogger(__name__)
+
+
+def _random(characters: str, length: int) -> str:
+    return "".join(secrets.choice(characters) for _ in range(length))
+
+
+def new_credentials(config: Config, token: str = "") -> dict[str, str]:
+    """A new address and its password; where the certificate is self-signed also a link that tells clients to take it.
+
+    :param token: an invite, with which the password is to begin.
+    """
+    email = f"{_random(NAME_CHARACTERS, config.username_max_length)}@{config.mail_domain}"
+    password = token + _random(PASSWORD_CHARACTERS, config.password_min_length + PASSWORD_EXTRA)
+    credentials = {"email": email, "password": password}
+    if config.tls_mode == "self":
+        credentials["dclogin_url"] = dclogin_url(config, email, password)
+    return credentials
+
+
+def dclogin_url(config: Config, email: str, password: str) -> str:
+    """The login as a link for Delta Chat: ``ih`` and ``sh`` are the servers, ``ic=3`` accepts any certificate."""
+    servers = f"&ih={config.ipv4_relay}&sh={config.ipv4_relay}" if config.ipv4_relay else ""
+    return f"dclogin:{quote(email, safe='@[]')}?p={quote(password, safe='')}&v=1{servers}&ic=3"
+
+
+async def answer(config: Config, request: Request) -> Response:
+    """What ``/new`` answers: JSON to POST, and to GET where the page that shows the code asks for it."""
+    if request.method == "GET" and config.tls_mode != "self":
+        # The browser's button: the app opens, and posts.
+        query = urlsplit(request.target).query
+        location = f"dcaccount:https://{config.mail_domain_bare}/new" + (f"?{query}" if query else "")
+        return Response(HTTPStatus.MOVED_PERMANENTLY, "", (("Location", location), NO_STORE))
+    if request.method not in ("GET", "POST"):
+        return Response(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", (("Allow", "GET, POST"), NO_STORE))
+    token = ""
+    if config.invite_only:
+        token = "".join(parse_qs(urlsplit(request.target).query).get("invite", [])[:1])
+        if not re.fullmatch(invites.TOKEN, token):
+            return Response(HTTPStatus.FORBIDDEN, "This relay wants an invite; ask who runs it.", (NO_STORE,))
+    headers = (("Content-Type", "application/json"), NO_STORE)
+    return Response(HTTPStatus.OK, json.dumps(new_credentials(config, token)), headers)
+
+
+async def run(config: Config, path: Path) -> None:
+    """Serve on the unix socket `path` until SIGTERM or SIGINT.
+
+    :raises OSError: the socket cannot be made.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(BACKLOG)
+    server = http_server.Server(lambda request: answer(config, request), BODY_MAX)
+    systemd.notify("READY=1")
+    await server.serve(listener, stop)
+    path.unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Run the service; exit status 1 and a message say that the settings or the socket cannot be used."""
+    parser = argparse.ArgumentParser(prog="newemail", description="Make up addresses for clients that ask at /new.")
+    parser.add_argument("socket", type=Path, help="unix socket to listen on; its directory must exist")
+    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/chatmail.ini")
+    arguments = parser.parse_args()
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    try:
+        asyncio.run(run(read_config(arguments.config), arguments.socket))
+    except ConfigError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"cannot listen on {arguments.socket}: {error}; its directory must exist and be writable")
+
+
+if __name__ == "__main__":
+    main()
