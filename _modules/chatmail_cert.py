@@ -291,7 +291,38 @@ def acme_account():
 
         salt-ssh relay chatmail_cert.acme_account
     """
-    return ACME_ACCOUNT.read_text().strip() if ACME_ACCOUNT.is_file() else None
+    return _kept_account()["account_uri"]
+
+
+def _kept_account():
+    """What :func:`_keep_account` has kept."""
+    try:
+        kept = json.loads(ACME_ACCOUNT.read_text())
+    except (OSError, ValueError):
+        kept = {}
+    return {"account_uri": kept.get("account_uri"), "caa_issuers": kept.get("caa_issuers", [])}
+
+
+def facts(cert):
+    """
+    Return what DNS records tell of the relay's certificate ``cert`` (path, PEM): ``names`` that it covers,
+    ``public_key_sha256`` (hexadecimal, RFC 6698 section 2.1), and of an account at a certificate authority the
+    ``account_uri`` and ``caa_issuers``, the authority's names in CAA records (RFC 8659). Each none where not known.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_cert.facts /etc/ssl/certs/mailserver.pem
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(Path(cert).read_bytes())
+    except (OSError, ValueError):
+        return {"names": [], "public_key_sha256": None, **_kept_account()}
+    key = certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return {"names": _san(certificate), "public_key_sha256": hashlib.sha256(key).hexdigest(), **_kept_account()}
 
 
 def acme_meta(directory_url):
@@ -404,23 +435,27 @@ def acme_obtain(directory_url, email, names):
         _acmetool("reconcile")
     except CommandExecutionError as error:
         # Only now a new account is registered, whose URL may be what a CAA record lacks.
-        account = _keep_account()
+        account = _keep_account(meta)
         for name in names:
             if refusal := caa_refusal(_caa(name), meta.get("caaIdentities", []), account):
                 raise CommandExecutionError(
                     f"{error}; the CAA record of {name} forbids it: {refusal}: correct or remove the record"
                 ) from error
         raise
-    _keep_account()
+    _keep_account(meta)
 
 
-def _keep_account():
-    """Ask for the account's URL and keep it for :func:`acme_account`; returns it, or None if there is none."""
+def _keep_account(meta):
+    """
+    Ask for the account's URL and keep it, with the names for CAA records in the authority's ``meta``; returns the URL,
+    or None if there is none.
+    """
     try:
         account = _acmetool("account-url").strip()
     except CommandExecutionError:
         return None
-    _replace(ACME_ACCOUNT, f"{account}\n".encode(), 0o644)
+    kept = {"account_uri": account, "caa_issuers": meta.get("caaIdentities", [])}
+    _replace(ACME_ACCOUNT, json.dumps(kept).encode() + b"\n", 0o644)
     return account
 
 

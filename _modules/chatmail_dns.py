@@ -82,7 +82,7 @@ class Record:
 
     ``name`` is absolute; ``values`` are in the presentation format of zone files (RFC 1035 section 5.1), but TXT in
     one piece and without quotes; None where they are not known. ``judge`` compares what is served. ``initial`` records
-    are those that a certificate authority needs to find.
+    are those that a certificate authority needs to find; ``signed`` ones are wanted only where the zone is signed.
     """
 
     name: str
@@ -91,6 +91,7 @@ class Record:
     judge: Callable
     required: bool = True
     initial: bool = False
+    signed: bool = False
 
 
 def _public_addresses(settings, grains):
@@ -120,7 +121,7 @@ def mta_sts_policy(domain):
     return f"version: STSv1\r\nmode: enforce\r\nmx: {domain}\r\nmax_age: 2419200\r\n"
 
 
-def _wanted(settings, ipv4, ipv6, dkim, account_uri):
+def _wanted(settings, ipv4, ipv6, dkim, certificate=None):
     """
     Return the list of ``Record`` of a relay that has a name.
 
@@ -130,9 +131,10 @@ def _wanted(settings, ipv4, ipv6, dkim, account_uri):
         Tuples of addresses, or None where they are not known.
     dkim
         Text of the DKIM record, or None where the host has no key yet.
-    account_uri
-        Account at the certificate authority (RFC 8555 section 7.1.2), or None.
+    certificate
+        What ``chatmail_cert.facts`` returns, or None where nothing is known of it.
     """
+    certificate = certificate or {"account_uri": None, "caa_issuers": [], "names": [], "public_key_sha256": None}
     domain = settings["mail_domain_bare"]
     apex = f"{domain}."
     acme = settings["tls_mode"] == "acme"
@@ -144,9 +146,9 @@ def _wanted(settings, ipv4, ipv6, dkim, account_uri):
         Record(apex, "MX", (f"10 {apex}",), _judge_mx),
         Record(f"www.{apex}", "CNAME", (apex,), _judge_alias, initial=acme),
     ]
-    if acme:
+    if acme or (settings["tls_mode"] == "external" and f"mta-sts.{domain}" in certificate["names"]):
         wanted += [
-            Record(f"mta-sts.{apex}", "CNAME", (apex,), _judge_alias, initial=True),
+            Record(f"mta-sts.{apex}", "CNAME", (apex,), _judge_alias, initial=acme),
             Record(f"_mta-sts.{apex}", "TXT", (f"v=STSv1; id={policy_id}",), _judge_mta_sts),
         ]
     wanted += [
@@ -155,10 +157,14 @@ def _wanted(settings, ipv4, ipv6, dkim, account_uri):
         Record(f"_dmarc.{apex}", "TXT", ("v=DMARC1;p=reject;adkim=s;aspf=s",), _judge_tags, required=False),
         Record(f"_adsp._domainkey.{apex}", "TXT", ("dkim=discardable",), _judge_tags, required=False),
     ]
-    if acme and account_uri and re.match(r"https://[\w.-]+\.letsencrypt\.org/", account_uri):
-        # RFC 8659 section 4.2, RFC 8657 section 3.
-        value = f'0 issue "letsencrypt.org;accounturi={account_uri}"'
+    if acme and certificate["account_uri"] and certificate["caa_issuers"]:
+        # RFC 8659 section 4.2, RFC 8657 section 3. Any of an authority's names will do.
+        value = f'0 issue "{certificate["caa_issuers"][0]};accounturi={certificate["account_uri"]}"'
         wanted.append(Record(apex, "CAA", (value,), _judge_caa, required=False))
+    if settings["tls_mode"] != "external" and certificate["public_key_sha256"]:
+        # DANE-EE, the public key, SHA-256 (RFC 7672 section 3.1): it stays over renewals, unlike an operator's own.
+        value = f"3 1 1 {certificate['public_key_sha256']}"
+        wanted.append(Record(f"_25._tcp.{apex}", "TLSA", (value,), _judge_tlsa, required=False, signed=True))
     # RFC 8314 section 5.1, RFC 6186.
     for service, port in (("submission", 587), ("submissions", 465), ("imap", 143), ("imaps", 993)):
         wanted.append(Record(f"_{service}._tcp.{apex}", "SRV", (f"0 1 {port} {apex}",), _judge_srv, required=False))
@@ -191,11 +197,13 @@ def _zone_lines(record):
 
 def _zone(wanted):
     lines = []
-    for title, required in (("Required", True), ("Recommended", False)):
-        lines.append(f"; {title} DNS entries")
-        for record in wanted:
-            if record.required is required:
-                lines += _zone_lines(record)
+    for title, group in (
+        ("Required DNS entries", [record for record in wanted if record.required]),
+        ("Recommended DNS entries", [record for record in wanted if not record.required and not record.signed]),
+        ("Recommended where the zone is signed (DNSSEC)", [record for record in wanted if record.signed]),
+    ):
+        if group:
+            lines += [f"; {title}", *(line for record in group for line in _zone_lines(record))]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -372,6 +380,15 @@ def _judge_srv(record, answer, addresses):
     if {tuple(value.split()[2:]) for value in answer.values} == {tuple(record.values[0].split()[2:])}:
         return "ok", "with another priority or weight"
     return "wrong", "it leads elsewhere"
+
+
+def _judge_tlsa(record, answer, addresses):
+    """RFC 7672: any one association that matches is enough for a sender."""
+    if not answer.values:
+        return "missing", ""
+    if record.values[0].casefold() in {value.casefold() for value in answer.values}:
+        return "ok", ""
+    return "wrong", "senders that use DANE refuse to deliver: it is not this host's key"
 
 
 _UNKNOWN = {
@@ -677,6 +694,20 @@ class _Walk:
             problems.append(f"{server} {answer.problem}")
         raise _Unanswered("; ".join(problems))
 
+    def signed(self, name):
+        """
+        Whether a chain of signatures can lead to ``name``: each parent, up to the root, has a DS record for the zone
+        below it (RFC 4035 section 5). The signatures are for resolvers to verify.
+        """
+        apex = self.zone(name).apex
+        while (child := dns.name.from_text(apex)) != dns.name.root:
+            parent = self.zone(child.parent())
+            response, _ = self._first(parent.servers, child, "DS")
+            if not any(rrset.rdtype == dns.rdatatype.DS for rrset in response.answer):
+                return False
+            apex = parent.apex
+        return True
+
 
 def _answers(walk, record):
     """What each server says to ``record``; that an alias leads to the relay shows in its addresses."""
@@ -728,11 +759,19 @@ class _Survey:
 
     def __init__(self, wanted, start, port=53, seconds=CHECK_S):
         self.walk = _Walk(start, seconds, port)
+        wanted = [record for record in wanted if not record.signed or self._is_signed(record)]
         with ThreadPoolExecutor(len(wanted)) as pool:
             answers = pool.map(lambda record: _answers(self.walk, record), wanted)
             self.answers = dict(zip(wanted, answers, strict=True))
         addresses = _found_addresses(self.walk, wanted, self.answers)
         self.required, self.recommended = _judged(wanted, self.answers, addresses)
+
+    def _is_signed(self, record):
+        try:
+            return self.walk.signed(dns.name.from_text(record.name))
+        except _Unanswered:
+            # The lines about the zone's other records tell.
+            return False
 
     def servers(self):
         """State of each server, by name."""
@@ -930,8 +969,8 @@ def _settings():
 
 def facts(settings=None):
     """
-    Return what only the host knows of its records: ``ipv4`` and ``ipv6`` addresses, the ``dkim`` record's text and the
-    ``account_uri`` at the certificate authority; each none where it is not known.
+    Return what only the host knows of its records: ``ipv4`` and ``ipv6`` addresses, the ``dkim`` record's text and, of
+    its ``certificate``, what ``chatmail_cert.facts`` returns; each none where it is not known.
 
     settings
         Those of ``map.jinja``; by default, what it makes of this host's pillar.
@@ -949,11 +988,11 @@ def facts(settings=None):
         # Before the first apply there is neither a key nor what reads it.
         dkim = None
     try:
-        account_uri = __salt__["chatmail_cert.acme_account"]() if settings["tls_mode"] == "acme" else None
+        certificate = __salt__["chatmail_cert.facts"](settings["tls_cert_path"])
     except (CommandExecutionError, KeyError):
-        account_uri = None
+        certificate = None
     ipv4, ipv6 = _public_addresses(settings, {key: __salt__["grains.get"](key, []) for key in ("ipv4", "ipv6")})
-    return {"ipv4": ipv4, "ipv6": ipv6, "dkim": dkim, "account_uri": account_uri}
+    return {"ipv4": ipv4, "ipv6": ipv6, "dkim": dkim, "certificate": certificate}
 
 
 def _relay(settings, known=None, initial=False):
@@ -968,7 +1007,7 @@ def _relay(settings, known=None, initial=False):
         return settings, []
     known = known or facts(settings)
     ipv4, ipv6 = (None if known[family] is None else tuple(known[family]) for family in ("ipv4", "ipv6"))
-    wanted = _wanted(settings, ipv4, ipv6, known["dkim"], known["account_uri"])
+    wanted = _wanted(settings, ipv4, ipv6, known["dkim"], known["certificate"])
     return settings, [record for record in wanted if record.initial or not initial]
 
 

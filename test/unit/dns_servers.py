@@ -27,10 +27,11 @@ def free_port() -> int:
 
 class NameServer:
     """
-    One server: UDP on ``address`` and ``port``, until :meth:`close`.
+    One server: UDP and TCP on ``address`` and ``port``, until :meth:`close`.
 
-    Arguments: ``zones`` are zone files by apex, without their SOA record; ``fault`` is "" or "silent", "SERVFAIL", or
-    "once silent" for a server that answers each question only when it comes again. ``asked`` counts queries.
+    Arguments: ``zones`` are zone files by apex, without their SOA record; ``fault`` is "" or "silent", "SERVFAIL",
+    "once silent" for a server that answers each question only when it comes again, or "truncating" for one that says
+    nothing by UDP but that the answer is too long for it (RFC 2181 section 9). ``asked`` counts queries.
     """
 
     def __init__(self, address: str, port: int, zones: Mapping[str, str], fault: str = ""):
@@ -45,8 +46,25 @@ class NameServer:
         self._socket.bind((address, port))
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
+        self._tcp = self._tcp_server(address, port) if fault == "truncating" else None
+
+    def _tcp_server(self, address: str, port: int) -> socketserver.TCPServer:
+        respond = self._respond
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                (length,) = struct.unpack("!H", self.rfile.read(2))
+                answer = respond(dns.message.from_wire(self.rfile.read(length))).to_wire()
+                self.wfile.write(struct.pack("!H", len(answer)) + answer)
+
+        server = socketserver.ThreadingTCPServer((address, port), Handler)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        return server
 
     def close(self) -> None:
+        if self._tcp:
+            self._tcp.shutdown()
+            self._tcp.server_close()
         # An empty datagram ends the thread, which waits for one; closing its socket would not.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
             waker.sendto(b"", self._socket.getsockname())
@@ -61,6 +79,10 @@ class NameServer:
             query = dns.message.from_wire(wire)
             self.asked += 1
             if response := self._respond(query):
+                if self._tcp:
+                    response.flags |= dns.flags.TC
+                    for section in (response.answer, response.authority, response.additional):
+                        section.clear()
                 self._socket.sendto(response.to_wire(), peer)
 
     def _respond(self, query: dns.message.Message) -> dns.message.Message | None:
@@ -84,7 +106,8 @@ def _fill(response, zone, apex, name, rdtype) -> None:
     """Answer as RFC 1034 section 4.3.2 says, without wildcards."""
     for length in range(len(apex) + 1, len(name) + 1):
         cut = name.split(length)[1]
-        if servers := zone.get_rrset(cut, "NS"):
+        # What the parent says of a delegation is its own (RFC 4035 section 3.1.4.1).
+        if (servers := zone.get_rrset(cut, "NS")) and not (rdtype == dns.rdatatype.DS and cut == name):
             response.authority.append(servers)
             glue = [zone.get_rrset(server.target, "A") for server in servers]
             response.additional += [rrset for rrset in glue if rrset]

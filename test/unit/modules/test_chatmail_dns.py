@@ -29,8 +29,18 @@ ACCOUNT = "https://acme-v02.api.letsencrypt.org/acme/acct/1"
 # As long as the text of a 2048 bit key, so that it needs two strings.
 DKIM = f"v=DKIM1;k=rsa;p={'MIIB' * 98};s=email;t=s"
 IPV4, IPV6 = "192.0.2.7", "2001:db8::7"
-WANTED = chatmail_dns._wanted(SETTINGS, (IPV4,), (IPV6,), DKIM, ACCOUNT)
-GOOD = chatmail_dns._zone(WANTED)
+CERTIFICATE = {
+    "account_uri": ACCOUNT,
+    "caa_issuers": ["letsencrypt.org"],
+    "names": [DOMAIN],
+    "public_key_sha256": "ab" * 32,
+}
+ALL = chatmail_dns._wanted(SETTINGS, (IPV4,), (IPV6,), DKIM, CERTIFICATE)
+WANTED = [record for record in ALL if not record.signed]
+TLSA = next(record for record in ALL if record.signed)
+TLSA_LINE = f"{TLSA.name} TLSA"
+GOOD = chatmail_dns._zone(ALL)
+DS = "{} DS 1 13 2 " + "cd" * 32 + "\n"
 NAME_SERVERS = "@ NS ns1.example.org.\n@ NS ns2.example.org.\nns1 A 127.0.0.4\nns2 A 127.0.0.5\n"
 REQUIRED = {f"{record.name} {record.type}" for record in WANTED if record.required}
 RECOMMENDED = {f"{record.name} {record.type}" for record in WANTED if not record.required}
@@ -51,11 +61,13 @@ def serve():
     """
     servers = []
 
-    def run(text, second=None, faults=("", ""), wanted=WANTED, other_zones=None):
+    def run(text, second=None, *, faults=("", ""), wanted=WANTED, other_zones=None, signed=()):
         port = free_port()
         root = "@ NS root.\nroot. A 127.0.0.2\norg. NS ns.org.\nns.org. A 127.0.0.3\n"
+        root += DS.format("org.") if "org." in signed else ""
         org = "@ NS ns.org.\nns.org. A 127.0.0.3\nexample.org. NS ns1.example.org.\nexample.org. NS ns2.example.org.\n"
         org += "ns1.example.org. A 127.0.0.4\nns2.example.org. A 127.0.0.5\n"
+        org += DS.format("example.org.") if "example.org." in signed else ""
         zones = [{".": root}, {"org.": org + "relays.org. NS ns.relays.org.\nns.relays.org. A 127.0.0.4\n"}]
         zones += [
             {"example.org.": NAME_SERVERS + one, **(other_zones or {})}
@@ -90,16 +102,36 @@ def not_ok(result: dict) -> dict:
 def test_the_zone_file_is_one_and_has_all_records():
     zone = dns.zone.from_text(GOOD, origin="chat.example.org.", check_origin=False)
     assert {f"{name.derelativize(zone.origin)} {rdata.rdtype.name}" for name, _, rdata in zone.iterate_rdatas()} == (
-        REQUIRED | RECOMMENDED
+        REQUIRED | RECOMMENDED | {TLSA_LINE}
     )
     assert all(re.fullmatch(r"\S+ +3600 +IN \w+ +\S.*", line) for line in GOOD.splitlines() if not line.startswith(";"))
 
 
 def test_names_for_https_are_wanted_only_with_a_public_certificate():
     for mode in ("self", "external"):
-        wanted = chatmail_dns._wanted(SETTINGS | {"tls_mode": mode}, (IPV4,), (), DKIM, ACCOUNT)
+        wanted = chatmail_dns._wanted(SETTINGS | {"tls_mode": mode}, (IPV4,), (), DKIM, CERTIFICATE)
         assert not [one for one in wanted if "mta-sts" in one.name or one.type == "CAA"]
         assert [one.initial for one in wanted if one.name.startswith("www.")] == [False]
+
+
+def test_mta_sts_is_wanted_where_an_external_certificate_covers_its_name():
+    certificate = CERTIFICATE | {"names": [DOMAIN, f"mta-sts.{DOMAIN}"]}
+    wanted = chatmail_dns._wanted(SETTINGS | {"tls_mode": "external"}, (IPV4,), (), DKIM, certificate)
+    assert [(one.name, one.required, one.initial) for one in wanted if "mta-sts" in one.name] == [
+        (f"mta-sts.{DOMAIN}.", True, False),
+        (f"_mta-sts.{DOMAIN}.", True, False),
+    ]
+
+
+def test_a_caa_record_names_the_authority_that_has_the_account():
+    certificate = CERTIFICATE | {"account_uri": "https://ca.example/acct/7", "caa_issuers": ["ca.example"]}
+    (caa,) = (one for one in chatmail_dns._wanted(SETTINGS, (), (), DKIM, certificate) if one.type == "CAA")
+    assert caa.values == ('0 issue "ca.example;accounturi=https://ca.example/acct/7"',)
+
+
+def test_the_key_of_an_operators_own_certificate_is_not_pinned():
+    wanted = chatmail_dns._wanted(SETTINGS | {"tls_mode": "external"}, (IPV4,), (), DKIM, CERTIFICATE)
+    assert not [one for one in wanted if one.type == "TLSA"]
 
 
 def test_a_right_zone_is_right(serve):
@@ -112,6 +144,36 @@ def test_a_right_zone_is_right(serve):
         "ns1.example.org. (127.0.0.4)": "answers",
         "ns2.example.org. (127.0.0.5)": "answers",
     }
+
+
+@pytest.mark.parametrize("signed", [(), ("org.",), ("example.org.",)])
+def test_the_key_is_pinned_only_where_the_zone_is_signed_up_to_the_root(serve, signed):
+    assert TLSA_LINE not in statuses(serve(without("TLSA"), wanted=ALL, signed=signed))
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (GOOD, "ok"),
+        (without("TLSA"), "missing"),
+        (GOOD.replace("ab" * 32, "ef" * 32), "wrong"),
+        (GOOD + f"_25._tcp.{DOMAIN}. TLSA 3 1 1 {'ef' * 32}\n", "ok"),
+    ],
+)
+def test_in_a_signed_zone_the_key_is_compared(serve, text, status):
+    result = serve(text, wanted=ALL, signed=("org.", "example.org."))
+    assert result["success"]
+    assert result["recommended"][TLSA_LINE]["status"] == status
+
+
+def test_an_answer_that_is_cut_is_asked_for_by_tcp(serve):
+    result = serve(GOOD, faults=("truncating", "truncating"))
+    assert not_ok(result) == {}
+
+
+def test_a_right_zone_never_raises_an_alarm(serve):
+    for _ in range(100):
+        assert not_ok(serve(GOOD)) == {}
 
 
 def test_an_empty_zone_lacks_everything_at_once(serve):
@@ -291,7 +353,7 @@ def test_a_lost_answer_is_asked_for_again(serve, monkeypatch):
 
 
 def test_a_host_behind_address_translation_accepts_what_is_published(serve):
-    wanted = chatmail_dns._wanted(SETTINGS, None, None, DKIM, ACCOUNT)
+    wanted = chatmail_dns._wanted(SETTINGS, None, None, DKIM, CERTIFICATE)
     result = serve(without(" AAAA "), wanted=wanted)
     assert result["success"]
     assert "public_addresses" in result["required"][f"{APEX} A"]["remark"]
@@ -299,7 +361,7 @@ def test_a_host_behind_address_translation_accepts_what_is_published(serve):
 
 
 def test_without_a_key_the_dkim_record_is_no_alarm_but_no_success_either(serve):
-    wanted = chatmail_dns._wanted(SETTINGS, (IPV4,), (IPV6,), None, ACCOUNT)
+    wanted = chatmail_dns._wanted(SETTINGS, (IPV4,), (IPV6,), None, CERTIFICATE)
     result = serve(GOOD, wanted=wanted)
     assert not_ok(result) == {f"{DKIM_NAME} TXT": "unknown"}
     assert "apply of chatmail.opendkim" in result["required"][f"{DKIM_NAME} TXT"]["do"]
@@ -414,7 +476,7 @@ def test_only_what_is_not_right_is_published_and_other_texts_stay(publish):
 
 
 def test_an_address_that_the_relay_does_not_have_is_withdrawn(publish):
-    wanted = chatmail_dns._wanted(SETTINGS, (IPV4,), (), DKIM, ACCOUNT)
+    wanted = chatmail_dns._wanted(SETTINGS, (IPV4,), (), DKIM, CERTIFICATE)
     done, after = publish(GOOD, {"relay": SECRET}, wanted=wanted)
     assert done == {f"{APEX} AAAA": {"old": IPV6, "new": ""}}
     assert f"{APEX} AAAA" not in statuses(after)
