@@ -146,6 +146,8 @@ def publish(name, files):
     link = Path(name)
     if link.exists() and not link.is_symlink():
         raise CommandExecutionError(f"{name} is not the formula's link: move it away and apply again")
+    # No package of ours makes /var/www.
+    link.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix=f".{link.name}-", dir=link.parent))
     directory.chmod(0o755)
     for relative, content in files.items():
