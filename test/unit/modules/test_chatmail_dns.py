@@ -28,8 +28,9 @@ SETTINGS = {
 ACCOUNT = "https://acme-v02.api.letsencrypt.org/acme/acct/1"
 # As long as the text of a 2048 bit key, so that it needs two strings.
 DKIM = f"v=DKIM1;k=rsa;p={'MIIB' * 98};s=email;t=s"
+KEYS = [{"name": f"opendkim._domainkey.{DOMAIN}.", "value": DKIM, "use": "now"}]
 IPV4, IPV6 = "192.0.2.7", "2001:db8::7"
-WANTED = chatmail_dns._wanted(SETTINGS, (IPV4,), (IPV6,), DKIM, ACCOUNT)
+WANTED = chatmail_dns._wanted(SETTINGS, (IPV4,), (IPV6,), KEYS, ACCOUNT)
 GOOD = chatmail_dns._zone(WANTED)
 NAME_SERVERS = "@ NS ns1.example.org.\n@ NS ns2.example.org.\nns1 A 127.0.0.4\nns2 A 127.0.0.5\n"
 REQUIRED = {f"{record.name} {record.type}" for record in WANTED if record.required}
@@ -97,7 +98,7 @@ def test_the_zone_file_is_one_and_has_all_records():
 
 def test_names_for_https_are_wanted_only_with_a_public_certificate():
     for mode in ("self", "external"):
-        wanted = chatmail_dns._wanted(SETTINGS | {"tls_mode": mode}, (IPV4,), (), DKIM, ACCOUNT)
+        wanted = chatmail_dns._wanted(SETTINGS | {"tls_mode": mode}, (IPV4,), (), KEYS, ACCOUNT)
         assert not [one for one in wanted if "mta-sts" in one.name or one.type == "CAA"]
         assert [one.initial for one in wanted if one.name.startswith("www.")] == [False]
 
@@ -291,7 +292,7 @@ def test_a_lost_answer_is_asked_for_again(serve, monkeypatch):
 
 
 def test_a_host_behind_address_translation_accepts_what_is_published(serve):
-    wanted = chatmail_dns._wanted(SETTINGS, None, None, DKIM, ACCOUNT)
+    wanted = chatmail_dns._wanted(SETTINGS, None, None, KEYS, ACCOUNT)
     result = serve(without(" AAAA "), wanted=wanted)
     assert result["success"]
     assert "public_addresses" in result["required"][f"{APEX} A"]["remark"]
@@ -414,7 +415,7 @@ def test_only_what_is_not_right_is_published_and_other_texts_stay(publish):
 
 
 def test_an_address_that_the_relay_does_not_have_is_withdrawn(publish):
-    wanted = chatmail_dns._wanted(SETTINGS, (IPV4,), (), DKIM, ACCOUNT)
+    wanted = chatmail_dns._wanted(SETTINGS, (IPV4,), (), KEYS, ACCOUNT)
     done, after = publish(GOOD, {"relay": SECRET}, wanted=wanted)
     assert done == {f"{APEX} AAAA": {"old": IPV6, "new": ""}}
     assert f"{APEX} AAAA" not in statuses(after)
