@@ -288,18 +288,15 @@ def sample(key_table=KEY_TABLE):
 # --- What operators call ---
 
 
-def _lines(start):
+def _lines():
     """What the authoritative servers say, by record (see ``chatmail_dns.check``)."""
-    answer = __salt__["chatmail_dns.check"](start=start)
+    answer = __salt__["chatmail_dns.check"]()
     return answer["required"] | answer["recommended"]
 
 
-def check(start=None):
+def check():
     """
     Say whether what the authoritative servers publish is the key on the host, and verifies what it signs.
-
-    start
-        As for ``chatmail_dns.check``.
 
     Returns a mapping: ``success``, ``result`` in words.
 
@@ -312,7 +309,7 @@ def check(start=None):
     if not HAS_DKIM:
         raise CommandExecutionError("dkimpy verifies signatures, and is missing here (Debian: python3-dkim)")
     name = __salt__["chatmail_dkim.record"]()["name"]
-    line = _lines(start)[f"{name} TXT"]
+    line = _lines()[f"{name} TXT"]
     if line["status"] not in ("ok", "differs"):
         return {"success": False, "result": f"{name} is {line['status']}. {line.get('remark', '')}\n{line['do']}"}
     published = "".join(re.findall(r'"([^"]*)"', line["found"])).encode()
@@ -322,7 +319,7 @@ def check(start=None):
     return {"success": True, "result": f"{name} is published, and verifies what the relay signs."}
 
 
-def rotate(start=None, seconds=120):
+def rotate(seconds=120):
     """
     Go on with the rotation of the DKIM key, or begin one: make the next key, publish it, wait until all authoritative
     servers have it, sign with it. A week later the last one can go: its record is withdrawn and the key is removed.
@@ -330,7 +327,7 @@ def rotate(start=None, seconds=120):
     Each call does as much as can be done now and says what comes next. Where the records cannot be published from here
     (settings ``dns_update_server``, ``dns_update_key_file``), it says what to enter at the provider.
 
-    start, seconds
+    seconds
         As for ``chatmail_dns.publish``.
 
     Returns a mapping: ``success``, ``result`` in words.
@@ -350,8 +347,8 @@ def rotate(start=None, seconds=120):
         return {"success": True, "result": text}
     if uses == {"now"}:
         keys.append(__salt__["chatmail_dkim.next_key"]() | {"use": "next"})
-    __salt__["chatmail_dns.publish"](start=start, seconds=seconds)
-    lines = _lines(start)
+    __salt__["chatmail_dns.publish"](seconds=seconds)
+    lines = _lines()
     bad = [line for one in keys[1:] if (line := lines[f"{one['name']} TXT"])["status"] not in ("ok", "differs")]
     if bad:
         steps = [f"{line.get('remark', '')}\n{line.get('do', '')}".strip() for line in bad]

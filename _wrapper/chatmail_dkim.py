@@ -16,12 +16,9 @@ def _here(function, **arguments):
     return result
 
 
-def check(start=None):
+def check():
     """
     Say whether what the authoritative servers publish is the key on the host, and verifies what it signs.
-
-    start
-        As for ``chatmail_dns.check``.
 
     CLI Example:
 
@@ -29,14 +26,14 @@ def check(start=None):
 
         salt-ssh relay chatmail_dkim.check
     """
-    return _here("check", start=start)
+    return _here("check")
 
 
-def rotate(start=None, seconds=120):
+def rotate(seconds=120):
     """
     Go on with the rotation of the DKIM key, or begin one; says what comes next.
 
-    start, seconds
+    seconds
         As for ``chatmail_dns.publish``.
 
     CLI Example:
@@ -45,4 +42,4 @@ def rotate(start=None, seconds=120):
 
         salt-ssh relay chatmail_dkim.rotate
     """
-    return _here("rotate", start=start, seconds=seconds)
+    return _here("rotate", seconds=seconds)

@@ -109,11 +109,11 @@ class Relay:
     def enter(self):
         self.served = {one["name"]: one["value"] for one in chatmail_dkim.records(self.directory) if one["value"]}
 
-    def publish(self, start, seconds):
+    def publish(self, seconds):
         if self.publishes:
             self.enter()
 
-    def check(self, start):
+    def check(self):
         lines = {}
         for one in chatmail_dkim.records(self.directory):
             status = "ok" if self.served.get(one["name"], "") == one["value"] else "missing"
