@@ -1,22 +1,45 @@
-"""The relay's DKIM key (RFC 6376): made on the host, never leaving it, and the record that publishes it."""
+"""
+The relay's DKIM keys (RFC 6376): made on the host, never leaving it, and the records that publish them.
+
+OpenDKIM's KeyTable names the selector that signs. Selectors are numbered, opendkim, opendkim2, ...: a key with a higher
+number is the next one, one with a lower number signs no longer. Nothing else is kept about a rotation, so each step of
+it goes on from whatever is there.
+
+Under salt-ssh ``rotate`` and ``check`` run on the controller (``_wrapper/chatmail_dkim.py``), which asks and changes
+the DNS; the other functions run on the host.
+"""
 
 import base64
+import hashlib
 import os
+import re
 import tempfile
+import time
 from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
 try:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
     HAS_CRYPTOGRAPHY = True
 except ImportError:
     HAS_CRYPTOGRAPHY = False
 
-KEY = "/etc/dkimkeys/opendkim.private"
-KEY_TABLE = "/etc/dkimkeys/KeyTable"
+try:
+    import dkim
+
+    HAS_DKIM = True
+except ImportError:
+    HAS_DKIM = False
+
+DIRECTORY = "/etc/dkimkeys"
+SELECTOR = "opendkim"
+KEY = f"{DIRECTORY}/{SELECTOR}.private"
+KEY_TABLE = f"{DIRECTORY}/KeyTable"
+# How long mail may be on its way that the last key has signed: servers try for five days (RFC 5321 section 4.5.4.1).
+GRACE_S = 7 * 86400
 # RFC 8301 section 3.2: at least 2048; a longer key does not fit into one UDP answer.
 KEY_BITS = 2048
 
@@ -72,19 +95,54 @@ def make_key(key=KEY):
     pem = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
-    directory = Path(key).parent
-    descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".key-")
+    draft = _draft(Path(key).parent, pem)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
         # link(2) refuses where rename(2) would replace.
-        os.link(temporary, key)
+        os.link(draft, key)
     except FileExistsError as error:
         raise CommandExecutionError(f"{key} exists; it is not replaced") from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
+
+
+def _draft(directory, data):
+    """Write ``data`` to a new file in ``directory`` (path) that belongs to whom the directory does, mode 0600."""
+    descriptor, name = tempfile.mkstemp(dir=directory, prefix=".draft-")
+    with os.fdopen(descriptor, "wb") as file:
+        owner = Path(directory).stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    return Path(name)
+
+
+def _signing(key_table):
+    """Return signing domain, selector and path of the key, as the line of OpenDKIM's ``key_table`` (path) says."""
+    try:
+        domain, selector, key = Path(key_table).read_text().split()[1].split(":", 2)
+    except (OSError, ValueError, IndexError) as error:
+        raise CommandExecutionError(
+            f"{key_table} names no key: {error}. Apply chatmail.opendkim; a relay whose mail domain is an IPv4 address "
+            "has no key."
+        ) from error
+    return domain, selector, key
+
+
+def selector(directory=DIRECTORY):
+    """
+    Return the selector with which the relay signs (RFC 6376 section 3.1).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_dkim.selector
+    """
+    try:
+        return _signing(Path(directory, "KeyTable"))[1]
+    except CommandExecutionError:
+        return SELECTOR
 
 
 def record(key_table=KEY_TABLE):
@@ -99,21 +157,207 @@ def record(key_table=KEY_TABLE):
 
         salt-ssh relay chatmail_dkim.record
     """
-    try:
-        name, definition = Path(key_table).read_text().split(maxsplit=1)
-        _, _, key = definition.strip().split(":", 2)
-    except (OSError, ValueError) as error:
-        raise CommandExecutionError(
-            f"{key_table} names no key: {error}. Apply chatmail.opendkim; a relay whose mail domain is an IPv4 address "
-            "has no key."
-        ) from error
+    domain, active, key = _signing(key_table)
+    return _record(domain, active, key)
+
+
+def _record(domain, name, key):
     public = (
         _load(key)
         .public_key()
         .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     return {
-        "name": f"{name}.",
+        "name": f"{name}._domainkey.{domain}.",
         "type": "TXT",
         "value": f"v=DKIM1;k=rsa;p={base64.b64encode(public).decode()};s=email;t=s",
     }
+
+
+def _number(name):
+    """Return the number of a selector of ours, or 0."""
+    match = re.fullmatch(SELECTOR + r"([1-9]\d*)?", name)
+    return int(match[1] or 1) if match else 0
+
+
+def records(directory=DIRECTORY):
+    """
+    Return the TXT records of all keys on the host, as :func:`record` does, each with ``use``: "now" for the key that
+    signs; "next" for the one that takes its place; "past" for one whose signatures are still on their way, or "over"
+    for one that may go, with an empty ``value``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_dkim.records
+    """
+    table = Path(directory, "KeyTable")
+    domain, active, key = _signing(table)
+    found = [_record(domain, active, key) | {"use": "now"}]
+    past = "past" if time.time() < table.stat().st_mtime + GRACE_S else "over"
+    for other in sorted(Path(directory).glob(f"{SELECTOR}*.private"), key=lambda path: _number(path.stem)):
+        if _number(other.stem) and other.stem != active:
+            use = "next" if _number(other.stem) > _number(active) else past
+            found.append(_record(domain, other.stem, other) | {"use": use} | ({"value": ""} if use == "over" else {}))
+    return found
+
+
+def next_key(directory=DIRECTORY):
+    """
+    Make the key that is to sign next, unless there is one, and return its record (see :func:`record`).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_dkim.next_key
+    """
+    waiting = [one for one in records(directory) if one["use"] == "next"]
+    if not waiting:
+        number = max(_number(path.stem) for path in [Path(KEY), *Path(directory).glob(f"{SELECTOR}*.private")])
+        make_key(str(Path(directory, f"{SELECTOR}{number + 1}.private")))
+        waiting = [one for one in records(directory) if one["use"] == "next"]
+    return waiting[0]
+
+
+def switch(directory=DIRECTORY):
+    """
+    Sign with the next key from now on, and return its record. Other servers must be able to look it up already.
+
+    Raises ``CommandExecutionError`` where there is none, or where OpenDKIM does not start with it; then it signs with
+    the last one again.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_dkim.switch
+    """
+    waiting = [one for one in records(directory) if one["use"] == "next"]
+    if not waiting:
+        raise CommandExecutionError("there is no next key; chatmail_dkim.rotate makes one")
+    table = Path(directory, "KeyTable")
+    before = table.read_bytes()
+    domain = _signing(table)[0]
+    name = waiting[0]["name"].partition(".")[0]
+    key = Path(directory, f"{name}.private")
+    _draft(directory, f"{domain} {domain}:{name}:{key}\n".encode()).replace(table)
+    if not __salt__["service.restart"]("opendkim"):
+        _draft(directory, before).replace(table)
+        __salt__["service.restart"]("opendkim")
+        raise CommandExecutionError(f"OpenDKIM does not start with {key}: see journalctl -u opendkim on the host")
+    return waiting[0]
+
+
+def retire(directory=DIRECTORY):
+    """
+    Remove the keys whose signatures are no longer on their way, and return the names of their records.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_dkim.retire
+    """
+    over = [one["name"] for one in records(directory) if one["use"] == "over"]
+    for name in over:
+        Path(directory, f"{name.partition('.')[0]}.private").unlink()
+    return over
+
+
+def sample(key_table=KEY_TABLE):
+    """
+    Return a short message signed with the key that ``key_table`` (path) names: relaxed/simple, empty body.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_dkim.sample
+    """
+    domain, active, key = _signing(key_table)
+    body_hash = base64.b64encode(hashlib.sha256(b"\r\n").digest()).decode()
+    tags = f"v=1; a=rsa-sha256; c=relaxed/simple; d={domain}; s={active}; h=from; bh={body_hash}; b="
+    # RFC 6376 section 3.7: the signed fields, then the signature's own without the value of b=.
+    signed = f"from:MAILER-DAEMON@{domain}\r\ndkim-signature:{tags}"
+    signature = base64.b64encode(_load(key).sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())).decode()
+    return f"DKIM-Signature: {tags}{signature}\r\nFrom: MAILER-DAEMON@{domain}\r\n\r\n\r\n"
+
+
+# --- What operators call ---
+
+
+def _lines():
+    """What the authoritative servers say, by record (see ``chatmail_dns.check``)."""
+    answer = __salt__["chatmail_dns.check"]()
+    return answer["required"] | answer["recommended"]
+
+
+def check():
+    """
+    Say whether what the authoritative servers publish is the key on the host, and verifies what it signs.
+
+    Returns a mapping: ``success``, ``result`` in words.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_dkim.check
+    """
+    if not HAS_DKIM:
+        raise CommandExecutionError("dkimpy verifies signatures, and is missing here (Debian: python3-dkim)")
+    name = __salt__["chatmail_dkim.record"]()["name"]
+    line = _lines()[f"{name} TXT"]
+    if line["status"] not in ("ok", "differs"):
+        return {"success": False, "result": f"{name} is {line['status']}. {line.get('remark', '')}\n{line['do']}"}
+    published = "".join(re.findall(r'"([^"]*)"', line["found"])).encode()
+    message = __salt__["chatmail_dkim.sample"]().encode()
+    if not dkim.verify(message, dnsfunc=lambda name, timeout=5: published):
+        return {"success": False, "result": f"{name} is published, but does not verify what the relay signs."}
+    return {"success": True, "result": f"{name} is published, and verifies what the relay signs."}
+
+
+def rotate(seconds=120):
+    """
+    Go on with the rotation of the DKIM key, or begin one: make the next key, publish it, wait until all authoritative
+    servers have it, sign with it. A week later the last one can go: its record is withdrawn and the key is removed.
+
+    Each call does as much as can be done now and says what comes next. Where the records cannot be published from here
+    (settings ``dns_update_server``, ``dns_update_key_file``), it says what to enter at the provider.
+
+    seconds
+        As for ``chatmail_dns.publish``.
+
+    Returns a mapping: ``success``, ``result`` in words.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_dkim.rotate
+    """
+    keys = __salt__["chatmail_dkim.records"]()
+    uses = {one["use"] for one in keys}
+    now = keys[0]["name"]
+    if "next" not in uses and "past" in uses:
+        old = ", ".join(one["name"] for one in keys if one["use"] == "past")
+        text = f"{now} signs. {old} stays for mail that is still on its way: rotate again in a week to remove it."
+        return {"success": True, "result": text}
+    if uses == {"now"}:
+        keys.append(__salt__["chatmail_dkim.next_key"]() | {"use": "next"})
+    __salt__["chatmail_dns.publish"](seconds=seconds)
+    lines = _lines()
+    bad = [line for one in keys[1:] if (line := lines[f"{one['name']} TXT"])["status"] not in ("ok", "differs")]
+    if bad:
+        steps = [f"{line.get('remark', '')}\n{line.get('do', '')}".strip() for line in bad]
+        return {"success": False, "result": "\n".join([*steps, "Then rotate again: it goes on from here."])}
+    if any(one["use"] == "next" for one in keys):
+        name = __salt__["chatmail_dkim.switch"]()["name"]
+        text = (
+            f"{name} signs from now on. Keep {now} published, for mail on its way; rotate again in a week to remove it."
+        )
+        return {"success": True, "result": text}
+    removed = ", ".join(__salt__["chatmail_dkim.retire"]())
+    return {"success": True, "result": f"{now} signs. {removed} and its key are gone; rotate again for another key."}

@@ -121,6 +121,18 @@ def mta_sts_policy(domain):
     return f"version: STSv1\r\nmode: enforce\r\nmx: {domain}\r\nmax_age: 2419200\r\n"
 
 
+def _dkim_records(apex, keys):
+    """The records of ``keys`` (``chatmail_dkim.records``): that of the key that signs is required."""
+    if not keys:
+        return [Record(f"opendkim._domainkey.{apex}", "TXT", None, _judge_dkim)]
+    return [
+        Record(one["name"], "TXT", (one["value"],), _judge_dkim, required=one["use"] == "now")
+        if one["value"]
+        else Record(one["name"], "TXT", (), _judge_withdrawn, required=False)
+        for one in keys
+    ]
+
+
 def _wanted(settings, ipv4, ipv6, dkim, certificate=None):
     """
     Return the list of ``Record`` of a relay that has a name.
@@ -130,7 +142,7 @@ def _wanted(settings, ipv4, ipv6, dkim, certificate=None):
     ipv4, ipv6
         Tuples of addresses, or None where they are not known.
     dkim
-        Text of the DKIM record, or None where the host has no key yet.
+        What ``chatmail_dkim.records`` returns, or nothing where the host has no key yet.
     certificate
         What ``chatmail_cert.facts`` returns, or None where nothing is known of it.
     """
@@ -152,7 +164,7 @@ def _wanted(settings, ipv4, ipv6, dkim, certificate=None):
             Record(f"_mta-sts.{apex}", "TXT", (f"v=STSv1; id={policy_id}",), _judge_mta_sts),
         ]
     wanted += [
-        Record(f"opendkim._domainkey.{apex}", "TXT", (dkim,) if dkim else None, _judge_dkim),
+        *_dkim_records(apex, dkim),
         Record(apex, "TXT", ("v=spf1 a ~all",), _judge_spf, required=False),
         Record(f"_dmarc.{apex}", "TXT", ("v=DMARC1;p=reject;adkim=s;aspf=s",), _judge_tags, required=False),
         Record(f"_adsp._domainkey.{apex}", "TXT", ("dkim=discardable",), _judge_tags, required=False),
@@ -330,6 +342,10 @@ def _judge_dkim(record, answer, addresses):
     if "y" in tags.get("t", "").split(":"):
         return "differs", "t=y tells others that signatures are a test"
     return "ok", ""
+
+
+def _judge_withdrawn(record, answer, addresses):
+    return ("wrong", "its time is over") if answer.values else ("ok", "")
 
 
 def _judge_spf(record, answer, addresses):
@@ -969,8 +985,8 @@ def _settings():
 
 def facts(settings=None):
     """
-    Return what only the host knows of its records: ``ipv4`` and ``ipv6`` addresses, the ``dkim`` record's text and, of
-    its ``certificate``, what ``chatmail_cert.facts`` returns; each none where it is not known.
+    Return what only the host knows of its records: ``ipv4`` and ``ipv6`` addresses, the ``dkim`` records and, of its
+    ``certificate``, what ``chatmail_cert.facts`` returns; each none where it is not known.
 
     settings
         Those of ``map.jinja``; by default, what it makes of this host's pillar.
@@ -983,7 +999,7 @@ def facts(settings=None):
     """
     settings = settings or _settings()
     try:
-        dkim = __salt__["chatmail_dkim.record"]()["value"]
+        dkim = __salt__["chatmail_dkim.records"]()
     except (CommandExecutionError, KeyError):
         # Before the first apply there is neither a key nor what reads it.
         dkim = None

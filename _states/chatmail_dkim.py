@@ -11,30 +11,33 @@ def __virtual__():
 
 def key_present(name):
     """
-    A private key that can sign is in place; it is made on the host if there is none, and never replaced.
+    The private key with which the relay signs is in place; it is made on the host if there is none, and never replaced.
 
     .. code-block:: yaml
 
         opendkim-key:
           chatmail_dkim.key_present:
-            - name: /etc/dkimkeys/opendkim.private
+            - name: /etc/dkimkeys
 
     name
-        Path of the key (PEM, RSA); the stem of the file name is the selector.
+        Directory of the keys (PEM, RSA) and of OpenDKIM's KeyTable, which names the one that signs.
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is a usable key"}
-    if not Path(name).exists():
-        ret["changes"] = {name: {"old": "missing", "new": "RSA key of 2048 bits"}}
+    # Before the first apply the host may lack what the module needs; then there is no rotation either.
+    selector = __salt__.get("chatmail_dkim.selector", lambda directory: "opendkim")(name)
+    key = str(Path(name, f"{selector}.private"))
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{key} is a usable key"}
+    if not Path(key).exists():
+        ret["changes"] = {key: {"old": "missing", "new": "RSA key of 2048 bits"}}
         if __opts__["test"]:
-            ret.update(result=None, comment=f"{name} would be made")
+            ret.update(result=None, comment=f"{key} would be made")
             return ret
         try:
-            __salt__["chatmail_dkim.make_key"](name)
+            __salt__["chatmail_dkim.make_key"](key)
         except (CommandExecutionError, OSError) as error:
-            ret.update(result=False, changes={}, comment=f"{name} could not be made: {error}")
+            ret.update(result=False, changes={}, comment=f"{key} could not be made: {error}")
             return ret
-        ret["comment"] = f"{name} was made"
-    problem = __salt__["chatmail_dkim.problem"](name)
+        ret["comment"] = f"{key} was made"
+    problem = __salt__["chatmail_dkim.problem"](key)
     if problem:
         ret.update(
             result=False,

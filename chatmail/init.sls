@@ -12,6 +12,8 @@ include:
   - chatmail.tls
   # Signs what leaves, verifies what arrives.
   - chatmail.opendkim
+  # What other domains want of TLS; Postfix asks.
+  - chatmail.mta_sts
   # Our services; Dovecot asks doveauth, Postfix hands mail to the filters.
   - chatmail.chatmaild
   # Old mail goes by the clock, unused mailboxes too.

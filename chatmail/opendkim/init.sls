@@ -31,19 +31,20 @@ opendkim-socket-directory:
 {% if not settings.ipv4_relay %}
 opendkim-key:
   chatmail_dkim.key_present:
-    - name: /etc/dkimkeys/opendkim.private
+    - name: /etc/dkimkeys
     - require:
       - chatmail_package: opendkim-packages
       - chatmail_package: system-packages
 
 # A restored or copied key belongs to whoever copied it.
-opendkim-key-owner:
-  file.managed:
-    - name: /etc/dkimkeys/opendkim.private
-    - replace: False
+opendkim-keys-owner:
+  file.directory:
+    - name: /etc/dkimkeys
     - user: opendkim
     - group: opendkim
-    - mode: '0600'
+    - dir_mode: '0700'
+    - file_mode: '0600'
+    - recurse: [user, group, mode]
     - require:
       - chatmail_dkim: opendkim-key
     - require_in:
@@ -58,9 +59,9 @@ opendkim-{{ table }}:
     - context: {settings: {{ settings | json }}}
     - user: opendkim
     - group: opendkim
-    - mode: '0644'
+    - mode: '0600'
     - require:
-      - chatmail_package: opendkim-packages
+      - file: opendkim-keys-owner
     - require_in:
       - file: opendkim-conf
     - watch_in:

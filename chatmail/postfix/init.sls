@@ -6,6 +6,7 @@ include:
   - chatmail.preflight
   - chatmail.unbound
   - chatmail.tls
+  - chatmail.mta_sts
 
 postfix-packages:
   chatmail_package.installed:
@@ -98,6 +99,7 @@ postfix-service:
     - name: postfix@-
     - require:
       - service: postfix-enabled
+      - service: mta_sts-service
     - watch:
       - file: postfix-restart-policy
       - file: unbound-resolv-conf

@@ -27,6 +27,7 @@ settings-valid:
   "10993/tcp": ["dovecot"],
   "53/tcp": ["unbound", "systemd-resolved"],
   "53/udp": ["unbound", "systemd-resolved"],
+  "8461/tcp": ["postfix-mta-sts-resolver"],
 } %}
 {% if settings.run_iroh_relay %}{% do ports.update({"3340/tcp": ["iroh-relay"]}) %}{% endif %}
 # systemd-resolved is replaced by unbound later, in an order that keeps name resolution working.

@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from _modules import chatmail_dkim
+from test.integration.mailing import ForeignDomain
 from test.lab import Host, Lab
 from test.lab.layout import layout_from_environment
 from test.relay.delivery import Relay, User, new_user
+from test.relay.deploy import quoted_strings
 
 RELAYS = ("_one.test", "_two.test")
 # Creation of addresses must not depend on how busy the machine is.
@@ -96,6 +99,20 @@ def bob(one: Relay) -> User:
 def carol(two: Relay) -> User:
     """A fresh address on the second relay."""
     return new_user(two)
+
+
+@pytest.fixture(scope="session")
+def foreign(lab: Lab, tmp_path_factory) -> Iterator[ForeignDomain]:
+    """A domain with a published key; ``unsigned.test`` and the like have none."""
+    path = tmp_path_factory.mktemp("dkim") / "mail.private"
+    chatmail_dkim.make_key(str(path))
+    (path.parent / "KeyTable").write_text(f"mail._domainkey.foreign.test foreign.test:mail:{path}\n")
+    record = chatmail_dkim.record(str(path.parent / "KeyTable"))
+    for name in ("mail._domainkey.foreign.test.", "mail._domainkey.sub.foreign.test."):
+        lab.publish(name, "TXT", [quoted_strings(record["value"])])
+    yield ForeignDomain("foreign.test", path.read_bytes())
+    lab.withdraw("mail._domainkey.foreign.test.", "TXT")
+    lab.withdraw("mail._domainkey.sub.foreign.test.", "TXT")
 
 
 @pytest.fixture

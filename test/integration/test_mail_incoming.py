@@ -2,33 +2,20 @@
 
 import base64
 import smtplib
+import time
 from email import message_from_bytes
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from _modules import chatmail_dkim
 from test import messages
 from test.integration.mailing import ForeignDomain, attempt, deliver, inbox
 from test.mail_clients import port_25, unchecked_tls
 from test.relay.deploy import quoted_strings
 
 CLEARTEXT = (523, "Encryption Needed: Invalid Unencrypted Mail")
-
-
-@pytest.fixture(scope="module")
-def foreign(lab, tmp_path_factory) -> ForeignDomain:
-    """A domain with a published key; ``unsigned.test`` and the like have none."""
-    path = tmp_path_factory.mktemp("dkim") / "mail.private"
-    chatmail_dkim.make_key(str(path))
-    (path.parent / "KeyTable").write_text(f"mail._domainkey.foreign.test foreign.test:mail:{path}\n")
-    record = chatmail_dkim.record(str(path.parent / "KeyTable"))
-    for name in ("mail._domainkey.foreign.test.", "mail._domainkey.sub.foreign.test."):
-        lab.publish(name, "TXT", [quoted_strings(record["value"])])
-    yield ForeignDomain("foreign.test", path.read_bytes())
-    lab.withdraw("mail._domainkey.foreign.test.", "TXT")
-    lab.withdraw("mail._domainkey.sub.foreign.test.", "TXT")
 
 
 @pytest.fixture
@@ -66,6 +53,44 @@ def test_one_good_signature_among_others_suffices(one, bob, foreign, author):
     for number in range(5):
         message = foreign.signed(message, domain=f"list{number}.test")
     assert deliver(one.address, author, bob.address, message) is None
+
+
+def test_an_ed25519_signature_counts(lab, one, bob, foreign, author):
+    """RFC 8463."""
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    lab.publish("ed._domainkey.foreign.test.", "TXT", [f'"v=DKIM1;k=ed25519;p={base64.b64encode(public).decode()}"'])
+    try:
+        signed = foreign.signed(messages.encrypted(author, bob.address), selector="ed", ed25519=key)
+        assert deliver(one.address, author, bob.address, signed) is None
+        assert deliver(one.address, author, bob.address, signed.replace(b"To:", b"To: x,"))[0] == 554
+    finally:
+        lab.withdraw("ed._domainkey.foreign.test.", "TXT")
+
+
+def test_an_expired_signature_does_not_count(one, bob, foreign, author):
+    """RFC 6376 section 3.5, x=."""
+    message = messages.encrypted(author, bob.address)
+    now = int(time.time())
+    past = ((b"t", b"%d" % (now - 7200)), (b"x", b"%d" % (now - 3600)))
+    code, text = deliver(one.address, author, bob.address, foreign.signed(message, fields=past))
+    assert code == 554
+    assert text.startswith("5.7.1 No valid DKIM signature found")
+    future = ((b"x", b"%d" % (now + 3600)),)
+    assert deliver(one.address, author, bob.address, foreign.signed(message, fields=future)) is None
+
+
+@pytest.mark.parametrize("body", ["simple", "relaxed"])
+def test_a_signature_of_a_part_of_the_body_does_not_count(one, bob, foreign, author, body):
+    """RFC 6376 section 8.2, l=: whoever passes the message on could add text. One of the whole body counts."""
+    message = messages.encrypted(author, bob.address, preamble="wide   space  \r\n")
+    partial = foreign.signed(message, body=body, length=True) + b"added later\r\n"
+    code, text = deliver(one.address, author, bob.address, partial)
+    assert code == 554
+    assert text.startswith("5.7.1 No valid DKIM signature found")
+    assert deliver(one.address, author, bob.address, foreign.signed(message, body=body)) is None
+    whole = messages.encrypted(author, bob.address)
+    assert deliver(one.address, author, bob.address, foreign.signed(whole, body=body, length=True)) is None
 
 
 @pytest.mark.parametrize("part", [b"multipart/encrypted", b"-----END PGP"])

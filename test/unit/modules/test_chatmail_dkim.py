@@ -1,5 +1,7 @@
 """The DKIM key is made once; its record verifies what it signs, says an independent verifier."""
 
+import os
+
 import dkim
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -72,3 +74,117 @@ def test_garbage_is_no_key(tmp_path):
     garbage = tmp_path / "garbage"
     garbage.write_text("nonsense")
     assert "no PEM private key" in chatmail_dkim.problem(str(garbage))
+
+
+def test_a_sample_is_verified_by_the_record_alone(key, key_table):
+    message = chatmail_dkim.sample(str(key_table)).encode()
+    published = chatmail_dkim.record(str(key_table))["value"].encode()
+    assert dkim.verify(message, dnsfunc=lambda name, timeout=5: published)
+    other = key.parent / "other.private"
+    chatmail_dkim.make_key(str(other))
+    key_table.write_text(f"chat.test chat.test:opendkim:{other}\n")
+    published = chatmail_dkim.record(str(key_table))["value"].encode()
+    assert not dkim.verify(message, dnsfunc=lambda name, timeout=5: published)
+
+
+class Relay:
+    """A relay's functions, and the DNS as ``chatmail_dns`` shows it: ``served`` has values by name."""
+
+    def __init__(self, directory, publishes):
+        self.directory = str(directory)
+        self.publishes = publishes
+        self.served = {}
+        self.restarts = True
+        self.functions = {
+            f"chatmail_dkim.{function.__name__}": lambda function=function: function(self.directory)
+            for function in (chatmail_dkim.records, chatmail_dkim.next_key, chatmail_dkim.switch, chatmail_dkim.retire)
+        } | {
+            "chatmail_dkim.record": lambda: chatmail_dkim.record(f"{self.directory}/KeyTable"),
+            "chatmail_dkim.sample": lambda: chatmail_dkim.sample(f"{self.directory}/KeyTable"),
+            "chatmail_dns.publish": self.publish,
+            "chatmail_dns.check": self.check,
+            "service.restart": lambda name: self.restarts,
+        }
+
+    def enter(self):
+        self.served = {one["name"]: one["value"] for one in chatmail_dkim.records(self.directory) if one["value"]}
+
+    def publish(self, seconds):
+        if self.publishes:
+            self.enter()
+
+    def check(self):
+        lines = {}
+        for one in chatmail_dkim.records(self.directory):
+            status = "ok" if self.served.get(one["name"], "") == one["value"] else "missing"
+            found = f'"{self.served.get(one["name"])}"'
+            lines[f"{one['name']} TXT"] = {"status": status, "found": found, "do": f"Enter {one['name']}"}
+        return {"required": lines, "recommended": {}}
+
+
+@pytest.fixture(params=[True, False], ids=["publishes", "by-hand"])
+def relay(request, key, key_table, monkeypatch):
+    relay = Relay(key.parent, request.param)
+    relay.enter()
+    monkeypatch.setattr(chatmail_dkim, "__salt__", relay.functions, raising=False)
+    return relay
+
+
+def rotated(relay):
+    """Rotate; where the records are entered by hand, see that it waits for that, and go on."""
+    answer = chatmail_dkim.rotate()
+    if not relay.publishes:
+        assert not answer["success"]
+        assert "rotate again" in answer["result"]
+        relay.enter()
+        answer = chatmail_dkim.rotate()
+    assert answer["success"], answer
+    return answer["result"]
+
+
+def test_a_rotation_publishes_before_it_signs_and_keeps_the_last_key_for_a_week(relay, key, key_table):
+    assert "opendkim2._domainkey.chat.test. signs from now on" in rotated(relay)
+    assert chatmail_dkim.selector(relay.directory) == "opendkim2"
+    assert set(relay.served) == {"opendkim._domainkey.chat.test.", "opendkim2._domainkey.chat.test."}
+    assert chatmail_dkim.check() == {
+        "success": True,
+        "result": "opendkim2._domainkey.chat.test. is published, and verifies what the relay signs.",
+    }
+
+    assert "stays for mail that is still on its way" in chatmail_dkim.rotate()["result"]
+    assert key.exists()
+
+    week_ago = key_table.stat().st_mtime - chatmail_dkim.GRACE_S
+    os.utime(key_table, (week_ago, week_ago))
+    assert "are gone" in rotated(relay)
+    assert not key.exists()
+    assert set(relay.served) == {"opendkim2._domainkey.chat.test."}
+
+    assert "opendkim3._domainkey.chat.test. signs from now on" in rotated(relay)
+
+
+def test_nothing_signs_with_a_key_that_is_not_published(relay, key_table):
+    relay.publishes = False
+    before = key_table.read_text()
+    answer = chatmail_dkim.rotate()
+    assert not answer["success"]
+    assert "Enter opendkim2._domainkey.chat.test." in answer["result"]
+    assert key_table.read_text() == before
+    # The same key the next time.
+    assert chatmail_dkim.rotate() == answer
+
+
+def test_a_daemon_that_does_not_start_signs_with_the_last_key(relay, key_table):
+    relay.restarts = False
+    before = key_table.read_text()
+    relay.functions["chatmail_dkim.next_key"]()
+    with pytest.raises(CommandExecutionError, match="does not start"):
+        chatmail_dkim.switch(relay.directory)
+    assert key_table.read_text() == before
+
+
+def test_a_foreign_key_is_found_by_check(relay):
+    relay.served = {}
+    answer = chatmail_dkim.check()
+    assert not answer["success"]
+    assert "Enter opendkim._domainkey.chat.test." in answer["result"]

@@ -28,6 +28,7 @@ SETTINGS = {
 ACCOUNT = "https://acme-v02.api.letsencrypt.org/acme/acct/1"
 # As long as the text of a 2048 bit key, so that it needs two strings.
 DKIM = f"v=DKIM1;k=rsa;p={'MIIB' * 98};s=email;t=s"
+KEYS = [{"name": f"opendkim._domainkey.{DOMAIN}.", "value": DKIM, "use": "now"}]
 IPV4, IPV6 = "192.0.2.7", "2001:db8::7"
 CERTIFICATE = {
     "account_uri": ACCOUNT,
@@ -35,7 +36,7 @@ CERTIFICATE = {
     "names": [DOMAIN],
     "public_key_sha256": "ab" * 32,
 }
-ALL = chatmail_dns._wanted(SETTINGS, (IPV4,), (IPV6,), DKIM, CERTIFICATE)
+ALL = chatmail_dns._wanted(SETTINGS, (IPV4,), (IPV6,), KEYS, CERTIFICATE)
 WANTED = [record for record in ALL if not record.signed]
 TLSA = next(record for record in ALL if record.signed)
 TLSA_LINE = f"{TLSA.name} TLSA"
@@ -109,14 +110,14 @@ def test_the_zone_file_is_one_and_has_all_records():
 
 def test_names_for_https_are_wanted_only_with_a_public_certificate():
     for mode in ("self", "external"):
-        wanted = chatmail_dns._wanted(SETTINGS | {"tls_mode": mode}, (IPV4,), (), DKIM, CERTIFICATE)
+        wanted = chatmail_dns._wanted(SETTINGS | {"tls_mode": mode}, (IPV4,), (), KEYS, CERTIFICATE)
         assert not [one for one in wanted if "mta-sts" in one.name or one.type == "CAA"]
         assert [one.initial for one in wanted if one.name.startswith("www.")] == [False]
 
 
 def test_mta_sts_is_wanted_where_an_external_certificate_covers_its_name():
     certificate = CERTIFICATE | {"names": [DOMAIN, f"mta-sts.{DOMAIN}"]}
-    wanted = chatmail_dns._wanted(SETTINGS | {"tls_mode": "external"}, (IPV4,), (), DKIM, certificate)
+    wanted = chatmail_dns._wanted(SETTINGS | {"tls_mode": "external"}, (IPV4,), (), KEYS, certificate)
     assert [(one.name, one.required, one.initial) for one in wanted if "mta-sts" in one.name] == [
         (f"mta-sts.{DOMAIN}.", True, False),
         (f"_mta-sts.{DOMAIN}.", True, False),
@@ -125,12 +126,12 @@ def test_mta_sts_is_wanted_where_an_external_certificate_covers_its_name():
 
 def test_a_caa_record_names_the_authority_that_has_the_account():
     certificate = CERTIFICATE | {"account_uri": "https://ca.example/acct/7", "caa_issuers": ["ca.example"]}
-    (caa,) = (one for one in chatmail_dns._wanted(SETTINGS, (), (), DKIM, certificate) if one.type == "CAA")
+    (caa,) = (one for one in chatmail_dns._wanted(SETTINGS, (), (), KEYS, certificate) if one.type == "CAA")
     assert caa.values == ('0 issue "ca.example;accounturi=https://ca.example/acct/7"',)
 
 
 def test_the_key_of_an_operators_own_certificate_is_not_pinned():
-    wanted = chatmail_dns._wanted(SETTINGS | {"tls_mode": "external"}, (IPV4,), (), DKIM, CERTIFICATE)
+    wanted = chatmail_dns._wanted(SETTINGS | {"tls_mode": "external"}, (IPV4,), (), KEYS, CERTIFICATE)
     assert not [one for one in wanted if one.type == "TLSA"]
 
 
@@ -353,7 +354,7 @@ def test_a_lost_answer_is_asked_for_again(serve, monkeypatch):
 
 
 def test_a_host_behind_address_translation_accepts_what_is_published(serve):
-    wanted = chatmail_dns._wanted(SETTINGS, None, None, DKIM, CERTIFICATE)
+    wanted = chatmail_dns._wanted(SETTINGS, None, None, KEYS, CERTIFICATE)
     result = serve(without(" AAAA "), wanted=wanted)
     assert result["success"]
     assert "public_addresses" in result["required"][f"{APEX} A"]["remark"]
@@ -476,7 +477,7 @@ def test_only_what_is_not_right_is_published_and_other_texts_stay(publish):
 
 
 def test_an_address_that_the_relay_does_not_have_is_withdrawn(publish):
-    wanted = chatmail_dns._wanted(SETTINGS, (IPV4,), (), DKIM, CERTIFICATE)
+    wanted = chatmail_dns._wanted(SETTINGS, (IPV4,), (), KEYS, CERTIFICATE)
     done, after = publish(GOOD, {"relay": SECRET}, wanted=wanted)
     assert done == {f"{APEX} AAAA": {"old": IPV6, "new": ""}}
     assert f"{APEX} AAAA" not in statuses(after)

@@ -27,13 +27,22 @@ if count == nil or count == 0 then
     return nil
 end
 
+-- RFC 6376 section 8.2: to a body that is signed in part (l=) anybody can add text. Where any signature has that tag, all
+-- must cover as many bytes as have come; without it the lengths say nothing, as relaxed canonicalization drops spaces.
+local limited = false
+for n = 0, count - 1 do
+    local field = odkim.get_header(ctx, "DKIM-Signature", n)
+    limited = limited or (type(field) == "string" and string.find(";" .. field, ";%s*l%s*=") ~= nil)
+end
+
 local unanswered = false
 for n = 0, count - 1 do
     local signature = odkim.get_sighandle(ctx, n)
     -- tostring: where opendkim only checks this script the domain is no string, and an error would crash it.
     if string.lower(tostring(odkim.sig_getdomain(signature))) == from_domain then
         local result = odkim.sig_result(signature)
-        if result == SIGNATURE_OK and odkim.sig_bhresult(signature) == BODY_HASH_MATCH then
+        local whole = not limited or odkim.sig_canonlength(ctx, signature) == odkim.sig_bodylength(ctx, signature)
+        if result == SIGNATURE_OK and odkim.sig_bhresult(signature) == BODY_HASH_MATCH and whole then
             return nil
         end
         unanswered = unanswered or result == KEY_QUERY_FAILED

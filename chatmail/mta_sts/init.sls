@@ -1,0 +1,48 @@
+# MTA-STS for mail that leaves (RFC 8461): Postfix asks this daemon which TLS policy another domain has published.
+{% from "chatmail/map.jinja" import settings with context %}
+
+include:
+  - chatmail.preflight
+  - chatmail.unbound
+
+mta_sts-packages:
+  chatmail_package.installed:
+    - pkgs: [postfix-mta-sts-resolver]
+    - require:
+      - file: unbound-resolv-conf
+
+mta_sts-conf:
+  file.managed:
+    - name: /etc/mta-sts-daemon.yml
+    - source: salt://chatmail/mta_sts/files/etc/mta-sts-daemon.yml
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require:
+      - chatmail_package: mta_sts-packages
+
+mta_sts-restart-policy:
+  file.managed:
+    - name: /etc/systemd/system/postfix-mta-sts-resolver.service.d/10-chatmail.conf
+    - source: salt://chatmail/mta_sts/files/etc/systemd/system/postfix-mta-sts-resolver.service.d/10-chatmail.conf
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+
+# systemd does not see a first drop-in of a unit by itself.
+mta_sts-unit-reload:
+  module.run:
+    - service.systemctl_reload: []
+    - onchanges:
+      - file: mta_sts-restart-policy
+    - require_in:
+      - service: mta_sts-service
+
+mta_sts-service:
+  service.running:
+    - name: postfix-mta-sts-resolver
+    - enable: True
+    - watch:
+      - file: mta_sts-conf
+      - file: mta_sts-restart-policy

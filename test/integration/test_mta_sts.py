@@ -1,0 +1,127 @@
+"""Mail to a domain with an MTA-STS policy goes to the servers that the policy names, or waits (RFC 8461)."""
+
+import datetime
+import time
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from test import messages
+from test.integration.mailing import inbox, submit
+
+DOMAIN = "policy.test"
+POLICY_HOST = f"mta-sts.{DOMAIN}"
+TRUSTED = "/usr/local/share/ca-certificates/mta-sts-test"
+SERVER = """
+import functools, http.server, ssl
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/run/policy/pem")
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory="/run/policy/www")
+server = http.server.ThreadingHTTPServer(("", 443), handler)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+
+
+def self_signed(name: str) -> tuple[bytes, bytes]:
+    """A certificate for ``name`` and certificate with key, both PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return certificate, certificate + pem
+
+
+@pytest.fixture(scope="module")
+def policy(lab, one_host, two_host):
+    """Let _two.test serve a policy for the domain, and _one.test trust its certificates; call it with the MX names."""
+    certificate, pem = self_signed(POLICY_HOST)
+    two_host.write("/run/policy/pem", pem.decode(), mode="0600")
+    two_host.write("/run/policy/server.py", SERVER)
+    two_host.run(["systemd-run", "--quiet", "--unit=policy-server", "python3", "/run/policy/server.py"])
+    one_host.write(f"{TRUSTED}-policy.crt", certificate.decode())
+    one_host.write(f"{TRUSTED}-mx.crt", two_host.read("/etc/ssl/certs/mailserver.pem"))
+    one_host.run(["update-ca-certificates"])
+    one_host.run(["systemctl", "restart", "postfix-mta-sts-resolver", "postfix@-"])
+    lab.publish(POLICY_HOST, "A", [str(two_host.ipv4)])
+    lab.publish(DOMAIN, "MX", ["10 _two.test."])
+
+    def publish(name: str) -> None:
+        two_host.write(
+            "/run/policy/www/.well-known/mta-sts.txt",
+            f"version: STSv1\r\nmode: enforce\r\nmx: {name}\r\nmax_age: 86400\r\n",
+        )
+        lab.publish(f"_mta-sts.{DOMAIN}", "TXT", [f'"v=STSv1; id={time.monotonic_ns()};"'])
+
+    yield publish
+    for name, rdtype in ((POLICY_HOST, "A"), (DOMAIN, "MX"), (f"_mta-sts.{DOMAIN}", "TXT")):
+        lab.withdraw(name, rdtype)
+    two_host.run(["systemctl", "stop", "policy-server"])
+    one_host.run(["rm", f"{TRUSTED}-policy.crt", f"{TRUSTED}-mx.crt"])
+    one_host.run(["update-ca-certificates", "--fresh"])
+    one_host.run(["systemctl", "restart", "postfix-mta-sts-resolver", "postfix@-"])
+
+
+def waits(host, reason: str) -> None:
+    """Wait until a message is deferred for this reason, and remove it."""
+    deadline = time.monotonic() + 30
+    while reason not in (queue := host.run(["postqueue", "-j"]).stdout):
+        assert time.monotonic() < deadline, queue
+        time.sleep(0.2)
+    host.run(["postsuper", "-d", "ALL"])
+
+
+def send(alice) -> None:
+    recipient = f"someone@{DOMAIN}"
+    assert submit(alice, recipient, messages.encrypted(alice.address, recipient)) is None
+
+
+# In this order: a policy is kept as long as it says.
+def test_mail_goes_to_a_server_that_the_policy_names(one_host, alice, policy):
+    policy("_two.test")
+    send(alice)
+    # The server is found right, and says that it does not serve the domain.
+    assert b"Relay access denied" in inbox(alice)[0]
+
+
+def test_while_the_resolver_is_away_mail_waits(one_host, alice, policy):
+    one_host.run(["systemctl", "stop", "postfix-mta-sts-resolver"])
+    try:
+        send(alice)
+        waits(one_host, "TLS")
+    finally:
+        one_host.run(["systemctl", "start", "postfix-mta-sts-resolver"])
+
+
+def test_mail_waits_where_no_server_is_named_by_the_policy(one_host, alice, policy):
+    """The MX record is unsigned DNS: whoever forges it has a certificate for the name in it."""
+    policy("mx.policy.test")
+    one_host.run(["systemctl", "stop", "postfix-mta-sts-resolver"])
+    one_host.run(["rm", "-f", "/var/lib/mta-sts/cache.db"])
+    one_host.run(["systemctl", "start", "postfix-mta-sts-resolver"])
+    # An smtp(8) process keeps what it was told for half a minute.
+    one_host.run(["systemctl", "restart", "postfix@-"])
+    send(alice)
+    waits(one_host, "not verified")
+
+
+@pytest.mark.parametrize("destination", ["_two.test", "[192.0.2.7]"])
+def test_destinations_without_public_certificates_are_not_asked_for(one_host, destination):
+    maps = one_host.run(["postconf", "-h", "smtp_tls_policy_maps"]).stdout.replace(",", " ").split()
+    answers = [one_host.run(["postmap", "-q", destination, table], check=False).stdout.strip() for table in maps]
+    assert answers[0] == "encrypt"
+    assert maps[1].startswith("socketmap:")
