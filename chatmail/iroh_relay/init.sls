@@ -66,4 +66,8 @@ iroh_relay-service:
   service.dead:
     - name: iroh-relay
     - enable: False
+    # Without it test=True tells of a service that is not there as one to be stopped.
+    - onlyif:
+      - fun: service.available
+        args: [iroh-relay]
 {% endif %}

@@ -55,6 +55,10 @@ jobs-metrics-timer:
   service.dead:
     - name: chatmail-metrics.timer
     - enable: False
+    # Without it test=True tells of a service that is not there as one to be stopped.
+    - onlyif:
+      - fun: service.available
+        args: [chatmail-metrics.timer]
 
 jobs-metrics-absent:
   file.absent:

@@ -13,6 +13,10 @@ tls-{{ unit | replace(".", "-") }}-stopped:
   service.dead:
     - name: {{ unit }}
     - enable: False
+    # Without it test=True tells of a service that is not there as one to be stopped.
+    - onlyif:
+      - fun: service.available
+        args: [{{ unit }}]
     - require:
       - tls-certificate
 {% endfor %}
