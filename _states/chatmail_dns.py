@@ -4,9 +4,7 @@ from salt.exceptions import CommandExecutionError
 
 
 def __virtual__():
-    if "chatmail_dns.check" in __salt__:
-        return "chatmail_dns"
-    return False, "the execution module chatmail_dns is missing: it needs Debian's python3-dnspython"
+    return "chatmail_dns"
 
 
 def _advice(lines):
@@ -46,6 +44,11 @@ def published(name, settings, initial=False, seconds=120):
         How long to wait until what was published is served.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
+    if "chatmail_dns.check" not in __salt__:
+        missing = "python3-dnspython, which asks name servers, is not installed"
+        if __opts__["test"]:
+            return ret | {"result": None, "comment": f"The records would be looked at; {missing} yet."}
+        return ret | {"result": False, "comment": f"{missing}. An apply of chatmail.system installs it."}
     found = __salt__["chatmail_dns.check"](settings, initial=initial)
     ret["comment"] = _comment(found)
     server = settings["dns_update_server"] if settings["dns_update_key_file"] else None

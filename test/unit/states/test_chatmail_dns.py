@@ -88,3 +88,10 @@ def test_a_refused_update_fails_with_the_servers_reason(testmode, dns, settings)
     else:
         assert (ret["result"], ret["changes"]) == (False, {})
         assert "REFUSED" in ret["comment"]
+
+
+def test_before_the_library_is_there_a_test_run_says_so_and_an_apply_does_not_go_on(testmode, settings, monkeypatch):
+    monkeypatch.setattr(chatmail_dns, "__salt__", {})
+    ret = chatmail_dns.published("a", settings)
+    assert ret["result"] is (None if testmode else False)
+    assert "python3-dnspython" in ret["comment"]
