@@ -78,7 +78,7 @@ def test_who_has_taken_the_challenge_port_is_named_before_anything_is_changed(la
     while ":80 " not in host.run(["ss", "-ltn"]).stdout:
         assert time.monotonic() < deadline, "nobody took the port"
         time.sleep(0.1)
-    with pytest.raises(SaltFailed, match=r"80/tcp is needed by acmetool, but taken by python3.*squatter\.service"):
+    with pytest.raises(SaltFailed, match=r"80/tcp is needed by nginx, but taken by python3.*squatter\.service"):
         lab.salt_ssh(DOMAIN, "state.apply", "chatmail.tls")
     host.run(["systemctl", "stop", "squatter"])
     assert host.run(["test", "-e", "/usr/bin/acmetool"], check=False).returncode
