@@ -36,12 +36,6 @@ def test_wrong_settings_are_all_named_and_nothing_is_touched(lab, bare_host):
     assert is_bare(bare_host)
 
 
-def test_a_domain_without_underscore_needs_a_certificate(lab, bare_host):
-    said = refused(lab, bare_host, mail_domain="chat.test")
-    assert "tls_external_cert_and_key" in said
-    assert is_bare(bare_host)
-
-
 def test_taken_ports_are_named_with_process_and_next_step(lab, bare_host):
     for port in (25, 993):
         server = f"import socket,time; s=socket.create_server(('0.0.0.0',{port})); time.sleep(600)"

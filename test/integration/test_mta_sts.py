@@ -52,7 +52,9 @@ def policy(lab, one_host, two_host):
     certificate, pem = self_signed(POLICY_HOST)
     two_host.write("/run/policy/pem", pem.decode(), mode="0600")
     two_host.write("/run/policy/server.py", SERVER)
-    two_host.run(["systemd-run", "--quiet", "--unit=policy-server", "python3", "/run/policy/server.py"])
+    # Its own web server has the port.
+    two_host.run(["systemctl", "stop", "nginx"])
+    two_host.run(["systemd-run", "--quiet", "--collect", "--unit=policy-server", "python3", "/run/policy/server.py"])
     one_host.write(f"{TRUSTED}-policy.crt", certificate.decode())
     one_host.write(f"{TRUSTED}-mx.crt", two_host.read("/etc/ssl/certs/mailserver.pem"))
     one_host.run(["update-ca-certificates"])
@@ -71,6 +73,7 @@ def policy(lab, one_host, two_host):
     for name, rdtype in ((POLICY_HOST, "A"), (DOMAIN, "MX"), (f"_mta-sts.{DOMAIN}", "TXT")):
         lab.withdraw(name, rdtype)
     two_host.run(["systemctl", "stop", "policy-server"])
+    two_host.run(["systemctl", "start", "nginx"])
     one_host.run(["rm", f"{TRUSTED}-policy.crt", f"{TRUSTED}-mx.crt"])
     one_host.run(["update-ca-certificates", "--fresh"])
     one_host.run(["systemctl", "restart", "postfix-mta-sts-resolver", "postfix@-"])
