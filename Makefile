@@ -15,6 +15,10 @@ relay: venv      ## everything on a fresh machine: two relays deployed, two Delt
 apply: venv      ## deploy or update a relay of etc/roster, with progress: make apply TARGET=relay
 	$(PY) -m tools.apply $(TARGET)
 
+# With http://127.0.0.1:8000/ in your browser.
+web: venv        ## show the web pages while you write them: make web [PILLAR=FILE] [FOLDER=DIRECTORY] [PORT=8000]
+	$(PY) -m tools.web $(PILLAR) $(if $(FOLDER),--folder $(FOLDER)) $(if $(PORT),--port $(PORT))
+
 test: lint unit integration   ## all tests
 
 lint: venv       ## style of Python, YAML and SLS files
@@ -39,10 +43,10 @@ bench-delivery: venv lab-up  ## time from DATA's answer to the IDLE notice, with
 bench-notifier: venv   ## pushes a second, and the service's memory
 	$(PY) -m test.bench.notifier
 
-lab-deps: venv   ## what the lab needs from Debian
+lab-deps: venv   ## what the lab and its tests need from Debian
 	$(LAB) deps
 
-lab-up: lab-deps ## bring the lab up: a name server and two bare hosts, _one.test and _two.test
+lab-up: venv     ## bring the lab up: a name server and two bare hosts, _one.test and _two.test
 	$(LAB) up
 
 lab-down: venv   ## take the lab down: no process, interface, mount or file stays
@@ -66,5 +70,5 @@ $(VENV)/installed: test/requirements.txt
 	$(VENV)/bin/pip install --quiet --requirement test/requirements.txt
 	@touch $@
 
-.PHONY: help relay apply test lint unit integration bench-filter bench-delivery bench-notifier lab-deps lab-up lab-down \
-    lab-iroh lab-ssh venv
+.PHONY: help relay apply web test lint unit integration bench-filter bench-delivery bench-notifier lab-deps lab-up \
+    lab-down lab-iroh lab-ssh venv

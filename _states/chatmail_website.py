@@ -33,18 +33,16 @@ def built(name, pages, settings, own=None):
         comment = "the pages would be built" if __opts__["test"] else "Debian's python3-markdown and -segno are missing"
         ret.update(result=None if __opts__["test"] else False, comment=comment)
         return ret
+    there = __salt__["chatmail_website.published"](name)
     try:
         wanted = __salt__["chatmail_website.build"](settings, pages, own)
         if "index.html" not in wanted:
             if __opts__["test"]:
+                # The sources are not on a bare host yet.
                 ret.update(result=None, comment="the pages would be built")
                 return ret
             raise CommandExecutionError("there is neither index.html nor src/index.md")
-        there = __salt__["chatmail_website.published"](name)
-        for path in sorted(wanted.keys() | there.keys()):
-            if wanted.get(path) != there.get(path):
-                old = "missing" if path not in there else "as it was"
-                ret["changes"][path] = {"old": old, "new": "built" if path in wanted else "removed"}
+        ret["changes"] = _differences(there, wanted)
         if not ret["changes"]:
             return ret
         if __opts__["test"]:
@@ -52,11 +50,50 @@ def built(name, pages, settings, own=None):
             return ret
         __salt__["chatmail_website.publish"](name, wanted)
     except (CommandExecutionError, OSError) as error:
-        ret.update(
-            result=False,
-            changes={},
-            comment=f"The web pages are not built, the old ones stay: {error}. Mend it and apply chatmail.website.",
-        )
+        stay = "the old ones stay" if there else "there are none yet"
+        comment = f"The web pages cannot be built, {stay}: {error}. Mend it and apply chatmail.website."
+        ret.update(result=False, changes={}, comment=comment)
         return ret
     ret["comment"] = f"the pages at {name} were built"
+    return ret
+
+
+def _differences(there, wanted):
+    return {
+        path: {
+            "old": "as it was" if path in there else "missing",
+            "new": "built" if path in wanted else "removed",
+        }
+        for path in sorted(wanted.keys() | there.keys())
+        if wanted.get(path) != there.get(path)
+    }
+
+
+def absent(name):
+    """
+    There are no web pages at ``name``, the path of the link to them.
+
+    .. code-block:: yaml
+
+        website-disabled:
+          chatmail_website.absent:
+            - name: /var/www/chatmail
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"there are no pages at {name}"}
+    if "chatmail_website.published" not in __salt__:
+        # They were never built: what builds them is not installed.
+        return ret
+    there = __salt__["chatmail_website.published"](name)
+    if not there:
+        return ret
+    ret["changes"] = _differences(there, {})
+    if __opts__["test"]:
+        ret.update(result=None, comment=f"the pages at {name} would be removed")
+        return ret
+    try:
+        __salt__["chatmail_website.withdraw"](name)
+    except (CommandExecutionError, OSError) as error:
+        ret.update(result=False, changes={}, comment=f"The web pages are not removed: {error}.")
+        return ret
+    ret["comment"] = f"the pages at {name} were removed"
     return ret

@@ -8,7 +8,7 @@ include:
 
 {% if settings.www_folder == "disabled" %}
 website-disabled:
-  file.absent:
+  chatmail_website.absent:
     - name: /var/www/chatmail
 {% else %}
 website-packages:

@@ -13,7 +13,7 @@ from test.lab.lab import DEFAULT_HOSTS, Lab
 def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(prog="python -m test.lab", description="Disposable Debian 12 hosts on this machine.")
     commands = main.add_subparsers(dest="command", required=True)
-    commands.add_parser("deps", help="install the packages that the lab needs on this machine")
+    commands.add_parser("deps", help="install what the lab and its tests need on this machine")
     up = commands.add_parser("up", help="bring the lab up, or what has died of it")
     up.add_argument("hosts", nargs="*", metavar="HOST", help=f"default: {' '.join(DEFAULT_HOSTS)}")
     up.add_argument("--keep-inotify-limits", action="store_true", help="do not raise the machine's fs.inotify limits")
@@ -34,7 +34,7 @@ def act(arguments: argparse.Namespace, lab: Lab) -> None:
     match arguments.command:
         case "deps":
             machine.require_root_on_debian_12()
-            say(f"installed {' '.join(machine.install_packages()) or 'nothing: all is there'}")
+            say(f"installed {' '.join(machine.install_packages(browser=True)) or 'nothing: all is there'}")
         case "up":
             lab.up(arguments.hosts or DEFAULT_HOSTS, raise_inotify=not arguments.keep_inotify_limits)
             print_status(lab)

@@ -27,6 +27,8 @@ PACKAGES = {
     "openssl": "/usr/bin/openssl",
     "systemd-container": "/usr/bin/systemd-nspawn",
 }
+# For tests of the web pages; 120 MB to download.
+BROWSER = {"chromium": "/usr/bin/chromium", "chromium-driver": "/usr/bin/chromedriver"}
 
 # In the hosts /proc/sys is read-only and these limits count for machine and hosts together. A relay wants
 # both above 65534.
@@ -50,9 +52,10 @@ def require_root_on_debian_12() -> None:
         raise LabError(f"the lab needs Debian 12 (bookworm), this machine runs {found}; use a Debian 12 machine")
 
 
-def install_packages() -> list[str]:
-    """Install those of PACKAGES that are missing, without starting their daemons; returns their names."""
-    missing = [package for package, file in PACKAGES.items() if not Path(file).exists()]
+def install_packages(*, browser: bool = False) -> list[str]:
+    """Install those of PACKAGES that are missing, and the browser; start no daemons. Returns their names."""
+    wanted = PACKAGES | BROWSER if browser else PACKAGES
+    missing = [package for package, file in wanted.items() if not Path(file).exists()]
     if missing:
         with step(f"installing {' '.join(missing)}"), _daemons_held():
             env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}

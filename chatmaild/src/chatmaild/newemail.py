@@ -1,10 +1,14 @@
 """Makes up an address and a password for a client that asks at ``/new``; nginx hands the requests on.
 
 Nothing is stored: the address comes into being at its first login.
+
+Apps do not ask a web server whose certificate is self-signed. There the web page has an address in it, another one for
+each visitor: nginx asks at ``/account-link`` for the link, and the browser at ``/account-qr?LINK`` for its QR code.
 """
 
 import argparse
 import asyncio
+import io
 import json
 import logging
 import re
@@ -15,7 +19,7 @@ import string
 import sys
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote
 
 from . import http_server, invites, systemd
 from .config import Config, ConfigError, read_config
@@ -25,6 +29,7 @@ NAME_CHARACTERS = string.ascii_lowercase + string.digits
 PASSWORD_CHARACTERS = string.ascii_letters + string.digits + string.punctuation
 PASSWORD_EXTRA = 3  # characters beyond the shortest password
 BODY_MAX = 4096  # octets; clients send none
+LINK_MAX = 1000  # characters; the longest address and password take less
 NO_STORE = ("Cache-Control", "no-store")
 
 logger = logging.getLogger(__name__)
@@ -53,22 +58,43 @@ def dclogin_url(config: Config, email: str, password: str) -> str:
     return f"dclogin:{quote(email, safe='@[]')}?p={quote(password, safe='')}&v=1{servers}&ic=3"
 
 
+def qr_code(link: str) -> str:
+    """The QR code of a link as SVG; error correction H (ISO/IEC 18004) leaves room for a mark in its middle."""
+    import segno  # only where the certificate is self-signed: it takes 2 MB
+
+    image = io.BytesIO()
+    segno.make(link, error="h", micro=False).save(image, kind="svg", scale=8, border=4, dark="#000", light="#fff")
+    return image.getvalue().decode()
+
+
+def _refusal(status: HTTPStatus, reason: str, *headers: tuple[str, str]) -> Response:
+    """What goes wrong, in the form that Delta Chat shows to its user."""
+    return Response(status, json.dumps({"reason": reason}), (("Content-Type", "application/json"), NO_STORE, *headers))
+
+
 async def answer(config: Config, request: Request) -> Response:
-    """What ``/new`` answers: JSON to POST, and to GET where the page that shows the code asks for it."""
+    """What ``/new`` answers: JSON to POST, and to GET where apps cannot open it; and the two for web pages, above."""
+    path, _, query = request.target.partition("?")
+    if request.method not in ("GET", "POST"):
+        return _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", ("Allow", "GET, POST"))
+    if path == "/account-qr" and config.tls_mode == "self":
+        # The link is a query as it is: browsers quote in one nothing that is in a link.
+        if not query.startswith("dclogin:") or len(query) > LINK_MAX:
+            return _refusal(HTTPStatus.NOT_FOUND, "This is not a link of the web page's.")
+        return Response(HTTPStatus.OK, qr_code(query), (("Content-Type", "image/svg+xml"), NO_STORE))
     if request.method == "GET" and config.tls_mode != "self":
         # The browser's button: the app opens, and posts.
-        query = urlsplit(request.target).query
         location = f"dcaccount:https://{config.mail_domain_bare}/new" + (f"?{query}" if query else "")
         return Response(HTTPStatus.MOVED_PERMANENTLY, "", (("Location", location), NO_STORE))
-    if request.method not in ("GET", "POST"):
-        return Response(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", (("Allow", "GET, POST"), NO_STORE))
     token = ""
     if config.invite_only:
-        token = "".join(parse_qs(urlsplit(request.target).query).get("invite", [])[:1])
+        token = "".join(parse_qs(query).get("invite", [])[:1])
         if not re.fullmatch(invites.TOKEN, token):
-            return Response(HTTPStatus.FORBIDDEN, "This relay wants an invite; ask who runs it.", (NO_STORE,))
-    headers = (("Content-Type", "application/json"), NO_STORE)
-    return Response(HTTPStatus.OK, json.dumps(new_credentials(config, token)), headers)
+            return _refusal(HTTPStatus.FORBIDDEN, "This relay wants an invite; ask who runs it.")
+    credentials = new_credentials(config, token)
+    if path == "/account-link" and config.tls_mode == "self":
+        return Response(HTTPStatus.OK, credentials["dclogin_url"], (("Content-Type", "text/plain"), NO_STORE))
+    return Response(HTTPStatus.OK, json.dumps(credentials), (("Content-Type", "application/json"), NO_STORE))
 
 
 async def run(config: Config, path: Path) -> None:

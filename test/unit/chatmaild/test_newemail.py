@@ -91,6 +91,22 @@ def test_other_methods_are_refused(ask):
     assert response.headers["Allow"] == "GET, POST"
 
 
+def test_a_web_page_with_a_self_signed_certificate_gets_a_link_and_its_code(ask):
+    request = ask(mail_domain="192.0.2.7")
+    response, link = request("GET", "/account-link")
+    assert (response.status, response.headers["Cache-Control"]) == (200, "no-store")
+    assert re.fullmatch(r"dclogin:[a-z0-9]{9}@\[192\.0\.2\.7\]\?p=.+&v=1&ih=192\.0\.2\.7&sh=192\.0\.2\.7&ic=3", link)
+    response, image = request("GET", f"/account-qr?{link}")
+    assert (response.status, response.headers["Content-Type"]) == (200, "image/svg+xml")
+    assert image == newemail.qr_code(link)
+
+
+@pytest.mark.parametrize("text", ["", "https://example.com/", "dclogin:" + "x" * 1000])
+def test_codes_are_made_for_links_alone(ask, text):
+    response, _body = ask(mail_domain="_chat.test")("GET", f"/account-qr?{text}")
+    assert response.status == 404
+
+
 def test_an_invite_begins_the_password(ask):
     request = ask(invite_only="true")
     _response, body = request("POST", "/new?invite=abcdefgh0123")
@@ -103,7 +119,7 @@ def test_an_invite_begins_the_password(ask):
 def test_without_an_invite_there_is_no_address_where_one_is_needed(ask, query):
     response, body = ask(invite_only="true")("POST", "/new" + query)
     assert response.status == 403
-    assert "invite" in body
+    assert "invite" in json.loads(body)["reason"]
 
 
 @pytest.mark.parametrize(
