@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 import time
 import urllib.request
+import zipfile
 from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
@@ -44,10 +45,10 @@ def install(path, source, wanted):
     Put a program in place, mode 0755. What was there before stays if anything fails.
 
     path
-        Where it goes; the name of the member too, where the source is a tar archive.
+        Where it goes; the name of the member too, where the source is an archive.
 
     source
-        URL (https, http), or absolute path on the host: the program, or a tar archive with it.
+        URL (https, http), or absolute path on the host: the program, or a tar or zip archive with it.
 
     wanted
         SHA-256 of the program itself, in hexadecimal.
@@ -67,7 +68,14 @@ def install(path, source, wanted):
         try:
             _fetch(source, fetched)
             _extract(fetched, Path(path).name, program)
-        except (OSError, ValueError, http.client.HTTPException, tarfile.TarError, EOFError) as error:
+        except (
+            OSError,
+            ValueError,
+            http.client.HTTPException,
+            tarfile.TarError,
+            zipfile.BadZipFile,
+            EOFError,
+        ) as error:
             raise CommandExecutionError(f"{source}: {error}") from error
         found = sha256(program)
         if found != wanted:
@@ -93,18 +101,28 @@ def _fetch(source, target):
 
 
 def _extract(fetched, name, program):
-    """Take the file called ``name`` out of a tar archive, or all of what is none."""
-    if not tarfile.is_tarfile(fetched):
+    """Take the file called ``name`` out of a tar or zip archive, or all of what is none."""
+    if tarfile.is_tarfile(fetched):
+        with tarfile.open(fetched) as archive:
+            members = ((member.name, member.size, member) for member in archive if member.isfile())
+            _unpack(members, archive.extractfile, name, program)
+    elif zipfile.is_zipfile(fetched):
+        with zipfile.ZipFile(fetched) as archive:
+            members = ((member.filename, member.file_size, member) for member in archive.infolist())
+            _unpack(members, archive.open, name, program)
+    else:
         fetched.rename(program)
-        return
-    with tarfile.open(fetched) as archive:
-        for member in archive:
-            if member.isfile() and Path(member.name).name == name:
-                if member.size > SIZE_MAX:
-                    raise ValueError(f"{name} in the archive has more than {SIZE_MAX >> 20} MB")
-                with archive.extractfile(member) as packed, program.open("wb") as file:
-                    shutil.copyfileobj(packed, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                return
+
+
+def _unpack(members, opened, name, program):
+    """Write the first of the members, triples of path, size and what ``opened`` takes, that is called ``name``."""
+    for path, size, member in members:
+        if Path(path).name == name:
+            if size > SIZE_MAX:
+                raise ValueError(f"{name} in the archive has more than {SIZE_MAX >> 20} MB")
+            with opened(member) as packed, program.open("wb") as file:
+                shutil.copyfileobj(packed, file)
+                file.flush()
+                os.fsync(file.fileno())
+            return
     raise ValueError(f"the archive has no file {name}")

@@ -27,5 +27,6 @@ include:
   - chatmail.nginx
   # With it the relay begins to accept mail.
   - chatmail.postfix
-  # Last, as the one component that is not Debian's: where its download fails, all else is there.
+  # Last, as the components that are not Debian's: where a download fails, all else is there. The bot is a client of it.
   - chatmail.iroh_relay
+  - chatmail.echobot

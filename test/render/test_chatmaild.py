@@ -10,7 +10,11 @@ from test.render.conftest import PILLARS
 from test.salt.minion import CHECKOUT
 
 FILES = CHECKOUT / "chatmail/chatmaild/files"
-UNITS = sorted(CHECKOUT.glob("chatmail/*/files/etc/systemd/system/*.service.j2"))
+UNITS = sorted(
+    path
+    for path in CHECKOUT.glob("chatmail/*/files/etc/systemd/system/*")
+    if path.is_file() and "python3 -m chatmaild." in path.read_text()
+)
 EXPOSURE_MAX = 2.5  # of 10, as systemd-analyze counts
 
 
@@ -19,7 +23,7 @@ def render(renderer, tmp_path):
     """Render a managed file for a pillar; returns where it was written."""
 
     def write(source: Path, pillar: dict) -> Path:
-        path = tmp_path / source.stem
+        path = tmp_path / source.name.removesuffix(".j2")
         text = renderer.template(source.read_text(), settings=renderer.settings(pillar))
         path.write_text(text + "\n")
         return path

@@ -63,7 +63,7 @@ def test_files_and_directories_say_whose_they_are_and_quote_their_mode(low):
             mode = chunk.get("mode") or chunk.get("dir_mode")
             assert {"user", "group"} <= chunk.keys(), chunk["__id__"]
             assert isinstance(mode, str), chunk["__id__"]
-            assert re.fullmatch(r"0[0-7]{3}", mode), chunk["__id__"]
+            assert re.fullmatch(r"0[0-7]{3,4}", mode), chunk["__id__"]
 
 
 def test_an_identifier_begins_with_its_component(low):

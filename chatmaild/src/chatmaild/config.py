@@ -163,6 +163,8 @@ class Config:
     max_creations_per_hour: Count = 100
     invite_only: Switch = False
     invites_dir: AbsolutePath = invites.DIRECTORY
+    echobot: Switch = False
+    echobot_password_path: AbsolutePath = Path("/run/echobot/password")
 
     # mailboxes' expiry
     max_mailbox_size: Size = 500
@@ -204,6 +206,11 @@ class Config:
     def mail_domain(self) -> str:
         """What follows the @ in an address; a domain literal for an IPv4 relay (RFC 5321 section 4.1.3)."""
         return f"[{self.mail_domain_bare}]" if self.ipv4_relay else self.mail_domain_bare
+
+    @property
+    def echobot_address(self) -> str:
+        """The address of the relay's own bot, which nobody else can have."""
+        return f"echo@{self.mail_domain}"
 
     @property
     def postfix_myhostname(self) -> str:

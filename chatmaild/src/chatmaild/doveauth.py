@@ -19,7 +19,7 @@ from .config import Config
 from .dict_server import DictError, Dictionary
 from .invites import Invites
 from .machine_limits import exceeded_limit
-from .mailbox import Mailbox
+from .mailbox import Mailbox, read_hash
 from .rate_limit import SourceLimiter
 
 NOCREATE_PATH = Path("/etc/chatmail-nocreate")  # the operator's emergency brake
@@ -60,7 +60,6 @@ RESERVED_LOCAL_PARTS = frozenset(
         "www",
     ]
 )
-ECHOBOT = "echo"  # the local part of the relay's own bot
 
 _LOCAL_PART = re.compile("[a-z0-9._-]+")
 
@@ -155,19 +154,32 @@ class AddressBook(Dictionary):
 
     def _userdb(self, address: str) -> str | None:
         mailbox = self._mailbox(address)
-        password = mailbox and mailbox.read_password()
-        return password and _to_json(mailbox, password)
+        stored = mailbox and self._stored(mailbox)
+        return stored and _to_json(mailbox, stored)
+
+    def _stored(self, mailbox: Mailbox) -> str | None:
+        """The hash of an address, None where nobody has created it.
+
+        :raises DictError: it is the echobot's, which has not started yet: mail to it is not refused, it waits.
+        """
+        if mailbox.address != self.config.echobot_address:
+            return mailbox.read_password()
+        if not self.config.echobot:
+            return None
+        if stored := read_hash(self.config.echobot_password_path):
+            return stored
+        raise DictError("the echobot has no password yet; see `systemctl status echobot`")
 
     async def _passdb(self, address: str, password: str, client: str) -> str | None:
         mailbox = self._mailbox(address)
         if mailbox is None or mailbox.is_disabled():
             return None
-        stored = mailbox.read_password() or await self._create(mailbox, password, client)
+        stored = self._stored(mailbox) or await self._create(mailbox, password, client)
         return stored and _to_json(mailbox, stored)
 
     async def _create(self, mailbox: Mailbox, password: str, client: str) -> str | None:
         """Create the address unless something speaks against it; return its hash."""
-        if mailbox.address == ECHOBOT + self.suffix:
+        if mailbox.address == self.config.echobot_address:
             return None
         if reason := refusal(self.config, mailbox.address, password):
             logger.warning("refused to create %a: %s", mailbox.address, reason)

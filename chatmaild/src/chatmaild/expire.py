@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from . import mailbox, quota_expire, scanner
 from .config import Config, ConfigError, read_config
-from .doveauth import ECHOBOT
 from .mailbox import DAY, Mailbox
 from .quota_expire import MIB, TARGET_PERCENT
 from .scanner import Content, File
@@ -90,7 +89,8 @@ class Expiry:
         :raises OSError: the file system refused.
         """
         self._say("checking", box.path)
-        if not self._is_echobot(box):
+        # The relay's own bot has its password elsewhere and never counts as inactive.
+        if box.address != self.config.echobot_address:
             last_login = box.last_login()
             if last_login is None:
                 self._remove_if_empty(box)
@@ -121,10 +121,6 @@ class Expiry:
             f"{would}mailboxes removed {self.mailboxes_removed} of {self.mailboxes_seen},"
             f" files removed {self.files_removed} of {self.files_seen}"
         )
-
-    def _is_echobot(self, box: Mailbox) -> bool:
-        """The relay's own bot has its password elsewhere and never counts as inactive."""
-        return box.address == f"{ECHOBOT}@{self.config.mail_domain}"
 
     def _remove_if_empty(self, box: Mailbox) -> None:
         """A directory without password belongs to no address; what is in it, nobody knows."""

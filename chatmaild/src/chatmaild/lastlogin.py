@@ -34,6 +34,8 @@ class LastLogins(Dictionary):
             mailbox = self.config.mailbox(address)
         except ValueError as error:
             raise DictError(str(error)) from error
+        if address == self.config.echobot_address:
+            return  # it never counts as inactive
         try:
             mailbox.set_last_login(int(value))
         except FileNotFoundError:

@@ -98,15 +98,7 @@ class Mailbox:
 
     def read_password(self) -> str | None:
         """The stored hash with its scheme, or None where nobody has created the address."""
-        try:
-            # What someone wrote by hand may end with a newline, or match no password at all: it is no reason to fail.
-            password = self.password_path.read_text(encoding="ascii", errors="replace").strip()
-        except FileNotFoundError:
-            return None
-        if not password:
-            logger.error("%s is empty, so the address counts as not created", self.password_path)
-            return None
-        return password
+        return read_hash(self.password_path)
 
     def create(self, password: str) -> None:
         """Store the address' hash, and make it refuse incoming cleartext.
@@ -186,6 +178,19 @@ class Mailbox:
             self.path.rename(nameless)  # an empty directory may be replaced, rename(2)
         finally:
             shutil.rmtree(nameless)
+
+
+def read_hash(path: Path) -> str | None:
+    """The hash of a password with its scheme, or None where there is no such file."""
+    try:
+        # What someone wrote by hand may end with a newline, or match no password at all: it is no reason to fail.
+        password = path.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    if not password:
+        logger.error("%s is empty, so the address counts as not created", path)
+        return None
+    return password
 
 
 def remove_leftovers(mailboxes_dir: Path) -> None:

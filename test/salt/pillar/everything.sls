@@ -33,6 +33,9 @@ chatmail:
   privacy_pdo: Ł. O'Neil <pdo@example.org>
   privacy_supervisor: '# not a comment: %n $x'
   iroh_relay: https://iroh.example.org:8443/relay
+  echobot: true
+  echobot_source: https://mirror.example.org/deltachat-rpc-server
+  echobot_sha256: 0c4945c3179499f5b69579d224e3da2f1f4bfa5ce927db4253fba844bec4ad1a
   mtail_address: ::1
   turn_socket_path: /run/turn/other.socket
   imap_rawlog: true

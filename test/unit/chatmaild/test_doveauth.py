@@ -185,7 +185,20 @@ def test_refused_local_parts(addresses, tmp_path, caplog, local_part):
 def test_the_echobot_is_refused_silently(addresses, caplog):
     book = addresses(username_min_length=3)
     assert lookup(book, passdb("secret-password", f"echo@{DOMAIN}")) is None
+    assert lookup(book, userdb(f"echo@{DOMAIN}")) is None
     assert not caplog.records
+
+
+def test_the_echobots_hash_is_its_own_file_and_mail_waits_until_it_is_there(addresses, tmp_path):
+    book = addresses(echobot="true", echobot_password_path=tmp_path / "echobot")
+    keys = [passdb("secret-password", f"echo@{DOMAIN}"), userdb(f"echo@{DOMAIN}")]
+    for key in keys:
+        with pytest.raises(DictError, match="the echobot has no password yet"):
+            lookup(book, key)
+    (tmp_path / "echobot").write_text("{SHA512-CRYPT}$6$salt$hash")
+    for key in keys:
+        assert lookup(book, key)["password"] == "{SHA512-CRYPT}$6$salt$hash"
+    assert not (tmp_path / "mail").exists()
 
 
 @pytest.mark.parametrize(

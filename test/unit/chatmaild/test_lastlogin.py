@@ -42,6 +42,11 @@ def test_a_missing_file_is_logged(logins, caplog):
     assert USER in record.getMessage()
 
 
+def test_logins_of_the_echobot_are_not_remembered(logins, caplog):
+    remember(logins, "shared/last-login/echo@chat.example.org", "100000")
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("key", ["", "shared/last-login", f"shared/other/{USER}", f"priv/last-login/{USER}"])
 def test_other_keys_are_refused(logins, key):
     with pytest.raises(DictError, match="the only known keys"):

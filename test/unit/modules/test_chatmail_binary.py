@@ -5,6 +5,7 @@ import http.server
 import io
 import tarfile
 import threading
+import zipfile
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -37,10 +38,23 @@ def archive(*members: tuple[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def zip_archive(*members: tuple[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, mode="w", compression=zipfile.ZIP_DEFLATED) as packed:
+        for name, content in members:
+            packed.writestr(name, content)
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     "content",
-    [PROGRAM, archive(("./README", b"x"), ("./relay", PROGRAM)), archive(("relay", PROGRAM))],
-    ids=["program", "archive", "archive of one"],
+    [
+        PROGRAM,
+        archive(("./README", b"x"), ("./relay", PROGRAM)),
+        archive(("relay", PROGRAM)),
+        zip_archive(("relay-1.0/README", b"x"), ("relay-1.0/relay", PROGRAM)),
+    ],
+    ids=["program", "archive", "archive of one", "zip archive"],
 )
 def test_a_program_comes_from_a_file_or_an_archive(tmp_path, target, content):
     source = tmp_path / "source"
@@ -54,8 +68,26 @@ def test_a_program_comes_from_a_file_or_an_archive(tmp_path, target, content):
 @pytest.mark.parametrize("old", [None, b"old"])
 @pytest.mark.parametrize(
     "content",
-    [b"", b"another", archive(("relay", b"another")), archive(("other", PROGRAM)), archive(("relay", PROGRAM))[:40]],
-    ids=["empty", "another", "another in an archive", "archive without it", "half an archive"],
+    [
+        b"",
+        b"another",
+        archive(("relay", b"another")),
+        archive(("other", PROGRAM)),
+        archive(("relay", PROGRAM))[:40],
+        zip_archive(("relay", b"another")),
+        zip_archive(("other", PROGRAM)),
+        zip_archive(("relay", PROGRAM)).replace(b"relay", b"relax", 1),
+    ],
+    ids=[
+        "empty",
+        "another",
+        "another in an archive",
+        "archive without it",
+        "half an archive",
+        "another in a zip archive",
+        "zip archive without it",
+        "broken zip archive",
+    ],
 )
 def test_what_is_not_the_wanted_program_replaces_nothing(tmp_path, target, content, old):
     source = tmp_path / "source"
