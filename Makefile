@@ -27,12 +27,22 @@ lint: venv       ## style of Python, YAML and SLS files
 	$(VENV)/bin/yamllint --strict .
 	$(VENV)/bin/salt-lint $$(git ls-files '*.sls' '*.jinja')
 
+docs: venv       ## write docs/settings.md from the schema of the settings
+	$(PY) -m tools.settings_reference
+
 unit: venv       ## tests that need no lab: unit, functional, render
 	$(VENV)/bin/pytest -n 2 $(UNIT)
 
 # The lab is taken down whatever the tests say.
 integration: venv lab-deps   ## tests on booted Debian 12 hosts in the lab
 	$(VENV)/bin/pytest test/integration
+
+# With RELAY2= also what goes between two relays, and with SSH=root@HOST what is to be looked at on the host.
+online: venv     ## test a relay from outside: make online RELAY=chat.example.org [RELAY2=...] [SSH=root@...]
+	RELAY='$(RELAY)' RELAY2='$(RELAY2)' SSH='$(SSH)' $(VENV)/bin/pytest test/online
+
+bench: venv      ## how fast a relay is, as a table, JSON and a picture: make bench RELAY=chat.example.org [RELAY2=...]
+	$(PY) -m test.bench.relay $(RELAY) $(RELAY2)
 
 bench-filter: venv lab-up    ## messages a second with the filter, beside the same Postfix without it
 	$(PY) -m test.bench.filter
@@ -70,5 +80,5 @@ $(VENV)/installed: test/requirements.txt
 	$(VENV)/bin/pip install --quiet --requirement test/requirements.txt
 	@touch $@
 
-.PHONY: help relay apply web test lint unit integration bench-filter bench-delivery bench-notifier lab-deps lab-up \
-    lab-down lab-iroh lab-ssh venv
+.PHONY: help relay apply web test lint docs unit integration online bench bench-filter bench-delivery bench-notifier \
+    lab-deps lab-up lab-down lab-iroh lab-ssh venv

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import shutil
+import socket
 import subprocess
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -333,7 +334,28 @@ def _copy(source, target):
         raise OSError(f"cannot copy {source} to {target}: {copied.stderr.strip()}")
 
 
-def problems(ports, takeover=False, root="/"):
+def absent_addresses(addresses):
+    """
+    Return those of the IP addresses that are not this host's: no socket can be bound to them (bind(2), EADDRNOTAVAIL).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_preflight.absent_addresses '[10.1.2.3]'
+    """
+    absent = []
+    for address in addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind((address, 0))
+            except OSError:
+                absent.append(address)
+    return absent
+
+
+def problems(ports, takeover=False, addresses=(), root="/"):
     """
     Find everything that speaks against installing the relay on this host.
 
@@ -341,6 +363,8 @@ def problems(ports, takeover=False, root="/"):
         For each port, such as ``25/tcp``, the daemons that may listen there, by the names of their systemd services.
     takeover
         Whether foreign configuration may be replaced.
+    addresses
+        IP addresses that the host must have.
 
     Returns a list of sentences that say what is wrong and what to do, empty if all is well.
 
@@ -357,6 +381,10 @@ def problems(ports, takeover=False, root="/"):
             f"the operating system is {name}; the relay needs Debian 12 (bookworm): install it, then come again."
         )
     found += port_conflicts(listeners(ports, root), ports)
+    found += [
+        f"{address} is no address of this host (is the VPN up?); change the setting that names it (`mtail_address`)."
+        for address in absent_addresses(addresses)
+    ]
     # Another system is to be installed anew, and may have no dpkg to ask.
     foreign = {} if takeover or adopted(root) or not right else foreign_configurations(root)
     if foreign:

@@ -206,6 +206,9 @@ def _contradictions(settings):
     url = settings.get("acme_directory_url", "https://")
     if not url.strip().startswith("https://"):
         yield f"acme_directory_url: found {_found(url)}, allowed is an address that begins with https://."
+    metrics = settings["mtail_address"]
+    if metrics is not None and ipaddress.ip_address(metrics.strip()).is_global:
+        yield f"mtail_address: found {metrics}, allowed is a loopback or private address: metrics are private."
     first, last = settings["turn_min_port"], settings["turn_max_port"]
     if first > last:
         yield f"turn_min_port: found {first}, allowed is at most turn_max_port, which is {last}."

@@ -27,6 +27,8 @@ include:
   - chatmail.nginx
   # With it the relay begins to accept mail.
   - chatmail.postfix
+  # Counts what the daemons log, where somebody asks for metrics.
+  - chatmail.monitoring
   # Last, as the components that are not Debian's: where a download fails, all else is there. The bot is a client of it.
   - chatmail.iroh_relay
   - chatmail.echobot

@@ -29,6 +29,7 @@ settings-valid:
   "53/udp": ["unbound", "systemd-resolved"],
   "8461/tcp": ["postfix-mta-sts-resolver"],
 } %}
+{% if settings.mtail_address %}{% do ports.update({"3903/tcp": ["mtail"], "3904/tcp": ["dovecot"]}) %}{% endif %}
 {% if settings.run_iroh_relay %}{% do ports.update({"3340/tcp": ["iroh-relay"]}) %}{% endif %}
 # systemd-resolved is replaced by unbound later, in an order that keeps name resolution working.
 # These are settings: when they change places in the pillar, each is still held by the owner of another.
@@ -46,6 +47,7 @@ preflight:
   chatmail_preflight.passed:
     - ports: {{ ports | json }}
     - takeover: {{ settings.takeover }}
+    - addresses: {{ [settings.mtail_address] if settings.mtail_address else [] }}
     # With test=True Salt goes on after a failure in spite of failhard.
     - require:
       - chatmail_settings: settings-valid

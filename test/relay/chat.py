@@ -25,9 +25,10 @@ REST_S = 1.2
 LOOK_AT_LOGS = "Look at the relay's log: make lab-ssh HOST={host}, then journalctl -n 100"
 
 
-def credentials(domain: str) -> tuple[str, str]:
+def credentials(domain: str, prefix: str = "") -> tuple[str, str]:
     """Return a new random address at ``domain``, with the nine characters that a relay wants, and its password."""
-    return "".join(secrets.choice(ALPHABET) for _ in range(9)) + f"@{domain}", secrets.token_urlsafe(15)
+    local_part = prefix + "".join(secrets.choice(ALPHABET) for _ in range(9 - len(prefix)))
+    return f"{local_part}@{domain}", secrets.token_urlsafe(15)
 
 
 def login_uri(address: str, password: str, host: str) -> str:
@@ -96,7 +97,10 @@ class Client:
 
 @contextmanager
 def clients(
-    names_and_domains: Sequence[tuple[str, str]], wrap: Callable[[list[str]], list[str]], directory: Path
+    names_and_domains: Sequence[tuple[str, str]],
+    wrap: Callable[[list[str]], list[str]],
+    directory: Path,
+    prefix: str = "",
 ) -> Iterator[list[Client]]:
     """
     Run one core a client, each with a new account that its first login creates; all are configured at once.
@@ -105,6 +109,7 @@ def clients(
         names_and_domains: who, on which relay: what stands after the @, so ``[192.0.2.7]`` for one without a name.
         wrap: makes the command line with which the core finds the lab's names.
         directory: for the accounts; emptied before.
+        prefix: with which all addresses begin.
 
     Raises ``RelayError`` where a login or the core fails.
     """
@@ -118,7 +123,7 @@ def clients(
         for name, domain in names_and_domains:
             rpc = Rpc(accounts_dir=str(directory / name), rpc_server_path=wrap([program]))
             stack.enter_context(rpc)
-            address, password = credentials(domain)
+            address, password = credentials(domain, prefix)
             account = DeltaChat(rpc).add_account()
             account.set_config("displayname", name)
             found.append(

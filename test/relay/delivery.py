@@ -4,7 +4,7 @@ import smtplib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from test import messages
 from test.mail_clients import ImapClient, send, submission
@@ -19,10 +19,15 @@ LOST_AFTER_S = 3.0
 
 @dataclass(frozen=True)
 class Relay:
-    """A relay as its clients see it: ``address`` is where its ports are."""
+    """
+    A relay as its clients see it: ``address`` is where its ports are. New users' addresses begin with ``prefix``, and
+    are noted in ``created``.
+    """
 
     domain: str
     address: str
+    prefix: str = ""
+    created: list[str] = field(default_factory=list, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class User:
 
 def new_user(relay: Relay) -> User:
     """Choose an address on a relay and create it by logging in."""
-    user = User(relay, *credentials(relay.domain))
+    user = User(relay, *credentials(relay.domain, relay.prefix))
+    relay.created.append(user.address)
     user.imap().close()
     return user
 

@@ -59,8 +59,8 @@ class Host:
         with (self.root / "var/lib/dpkg/status").open("a") as status:
             status.write("\n".join(lines) + "\nDescription: x\nMaintainer: x <x@example.org>\n\n")
 
-    def problems(self, takeover=False) -> list[str]:
-        return chatmail_preflight.problems(PORTS, takeover, self.root)
+    def problems(self, takeover=False, addresses=()) -> list[str]:
+        return chatmail_preflight.problems(PORTS, takeover, addresses, self.root)
 
 
 def md5(text: str) -> str:
@@ -332,3 +332,9 @@ def test_a_copy_that_fails_leaves_nothing_behind_and_adopts_nothing(host):
         chatmail_preflight.adopt(["/etc/dovecot", "/etc/nginx"], host.root)
     assert list((host.root / "var/backups/chatmail").iterdir()) == []
     assert not chatmail_preflight.adopted(host.root)
+
+
+def test_an_address_that_daemons_shall_listen_on_must_be_the_hosts(host):
+    assert host.problems(addresses=["127.0.0.1"]) == []
+    (message,) = host.problems(addresses=["192.0.2.1"])
+    assert message.startswith("192.0.2.1 is no address of this host")

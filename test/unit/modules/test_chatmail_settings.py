@@ -178,6 +178,17 @@ def test_values_that_are_allowed(key, value):
     assert problems(**{key: value}) == []
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.8.0.1", "fd00::1"])
+def test_metrics_are_offered_on_private_addresses(address):
+    assert problems(mtail_address=address) == []
+
+
+@pytest.mark.parametrize("address", ["9.9.9.9", "2620:fe::fe"])
+def test_metrics_are_never_offered_to_everybody(address):
+    (message,) = problems(mtail_address=address)
+    assert message.startswith(f"mtail_address: found {address}, allowed is a loopback or private address")
+
+
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
 def test_values_that_are_refused(key, value):
     (message,) = problems(**{key: value})

@@ -1,0 +1,64 @@
+# Metrics for Prometheus, only where `mtail_address` says on which address: mtail counts lines of the journal (port 3903),
+# Dovecot tells its own (port 3904, in its own configuration).
+{% from "chatmail/map.jinja" import settings with context %}
+
+include:
+  - chatmail.preflight
+
+{% if settings.mtail_address %}
+monitoring-packages:
+  chatmail_package.installed:
+    - pkgs: [mtail]
+
+monitoring-programs:
+  file.managed:
+    - name: /etc/mtail/chatmail.mtail
+    - source: salt://chatmail/monitoring/files/etc/mtail/chatmail.mtail
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require:
+      - chatmail_package: monitoring-packages
+
+monitoring-unit:
+  file.managed:
+    - name: /etc/systemd/system/mtail.service.d/10-chatmail.conf
+    - source: salt://chatmail/monitoring/files/etc/systemd/system/mtail.service.d/10-chatmail.conf.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+
+monitoring-unit-reload:
+  module.run:
+    - service.systemctl_reload: []
+    - onchanges:
+      - file: monitoring-unit
+
+monitoring-service:
+  service.running:
+    - name: mtail
+    - enable: True
+    - require:
+      - module: monitoring-unit-reload
+    - watch:
+      - chatmail_package: monitoring-packages
+      - file: monitoring-programs
+      - file: monitoring-unit
+{% else %}
+monitoring-off:
+  service.dead:
+    - name: mtail
+    - enable: False
+    - onlyif:
+      - fun: service.available
+        args: [mtail]
+
+monitoring-unit-gone:
+  file.absent:
+    - name: /etc/systemd/system/mtail.service.d/10-chatmail.conf
+    - require:
+      - service: monitoring-off
+{% endif %}

@@ -1,0 +1,113 @@
+"""Every command in the documentation is run: as it stands, by an operator with a relay, or by another test."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from test.integration.conftest import PERMISSIVE
+from test.lab import Host, Lab
+from test.lab.nameserver import relay_settings
+from test.salt.minion import CHECKOUT
+
+PAGES = sorted((CHECKOUT / "docs").glob("*.md"))
+
+# Commands whose run belongs to another test, which must contain these words. Hosts of the lab are made with a key.
+ELSEWHERE = {
+    "make venv": (".ci/run", "make test"),
+    ". .venv/bin/activate": ("test/integration/test_docs.py", ". .venv/bin/activate"),
+    "ssh-copy-id root@chat.example.org": ("test/lab/hosts.py", "authorized_keys"),
+    "salt-ssh 'relay*' state.apply chatmail": ("test/integration/test_ways_to_apply.py", '"relay*", "state.apply"'),
+    "apt install git python3-venv python3-dnspython python3-cryptography python3-dkim": (
+        "test/integration/test_ways_to_apply.py",
+        '["python3-venv", "python3-dnspython", "python3-cryptography", "python3-dkim"]',
+    ),
+    "python3 -m venv --system-site-packages /opt/salt": (
+        "test/integration/test_ways_to_apply.py",
+        '"venv", "--system-site-packages", "/opt/salt"',
+    ),
+    "/opt/salt/bin/pip install salt==3008.3": ("test/requirements.txt", "salt==3008.3"),
+    "/opt/salt/bin/salt-call state.apply chatmail": (
+        "test/integration/test_ways_to_apply.py",
+        "/opt/salt/bin/salt-call",
+    ),
+    "salt relay saltutil.sync_all": ("test/integration/test_ways_to_apply.py", '"saltutil.sync_all"'),
+    "salt relay state.apply chatmail": ("test/integration/test_ways_to_apply.py", '"state.apply", "chatmail"'),
+}
+
+
+def commands(page: str) -> list[str]:
+    """The commands of a page's blocks: all lines of ``sh``, and those with root's prompt of ``console``."""
+    found = []
+    for indent, language, block in re.findall(r"(?ms)^( *)```(sh|console)\n(.*?)^ *```$", page):
+        lines = [line.removeprefix(indent) for line in block.replace("\\\n", " ").splitlines()]
+        found += lines if language == "sh" else [line[2:] for line in lines if line.startswith("# ")]
+    return found
+
+
+def all_commands() -> dict[str, None]:
+    """In order, each once."""
+    return dict.fromkeys(command for page in PAGES for command in commands(page.read_text()))
+
+
+@pytest.fixture(scope="module")
+def clone(lab: Lab, one_host: Host, tmp_path_factory) -> Path:
+    """An operator's clone, in which `relay` is the first relay; and an ssh that knows it as chat.example.org."""
+    directory = tmp_path_factory.mktemp("clone")
+    files = subprocess.run(["git", "ls-files"], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    for name in files.splitlines():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(CHECKOUT / name, directory / name, follow_symlinks=False)
+    (directory / ".venv").symlink_to(Path(sys.executable).parents[1])
+    roster = yaml.safe_load(lab.layout.roster.read_text())
+    (directory / "etc/roster").write_text(yaml.safe_dump({"relay": roster[one_host.name]}))
+    (directory / "pillar").mkdir()
+    (directory / "pillar/top.sls").write_text(yaml.safe_dump({"base": {"relay": ["relay"]}}))
+    pillar = {"mail_domain": one_host.name, **PERMISSIVE, **relay_settings(lab.layout)}
+    (directory / "pillar/relay.sls").write_text(yaml.safe_dump({"chatmail": pillar}))
+    ssh = directory / "bin/ssh"
+    ssh.parent.mkdir()
+    config = directory / "ssh_config"
+    config.write_text(f"Host chat.example.org\n  HostName {one_host.ipv4}\nInclude {lab.layout.ssh_config}\n")
+    ssh.write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F {shlex.quote(str(config))} "$@"\n')
+    ssh.chmod(0o755)
+    return directory
+
+
+def test_commands_are_found_in_the_pages():
+    assert "salt-ssh relay state.apply chatmail" in all_commands()
+    assert len(PAGES) > 3
+
+
+def test_what_other_tests_run_is_in_the_pages_and_in_them():
+    assert ELSEWHERE.keys() <= all_commands().keys()
+    for place, words in ELSEWHERE.values():
+        assert words in (CHECKOUT / place).read_text()
+
+
+@pytest.mark.parametrize("command", [command for command in all_commands() if command not in ELSEWHERE])
+def test_command_does_what_the_page_says(clone: Path, command: str):
+    script = f'. .venv/bin/activate && PATH="$PWD/bin:$PATH" && {command}'
+    done = subprocess.run(
+        ["bash", "-e", "-c", script],
+        cwd=clone,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.strip()
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+\.md)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} -> {target}"

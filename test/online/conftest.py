@@ -1,0 +1,96 @@
+"""A relay that runs somewhere, asked from outside: ``make online RELAY=chat.example.org [RELAY2=...] [SSH=...]``."""
+
+import ipaddress
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from test.relay.chat import Client, clients
+from test.relay.delivery import Relay, User, new_user
+
+# What reports count apart from people's addresses.
+PREFIX = "ci-"
+
+
+def relay_of(name: str) -> Relay:
+    """The relay by its mail domain, which may be an IPv4 address."""
+    bare = name.strip("[]")
+    try:
+        ipaddress.IPv4Address(bare)
+    except ValueError:
+        return Relay(name, name, PREFIX)
+    return Relay(f"[{bare}]", bare, PREFIX)
+
+
+def given(variable: str, example: str) -> str:
+    if not (value := os.environ.get(variable)):
+        pytest.skip(f"{variable}={example} was not given")
+    return value
+
+
+def on_host(command: str) -> str:
+    """Run a shell command on the relay's host; returns what it prints. SSH_OPTIONS are more options for ssh."""
+    options = shlex.split(os.environ.get("SSH_OPTIONS", ""))
+    argv = ["ssh", "-o", "BatchMode=yes", *options, "--", os.environ["SSH"], command]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, f"{shlex.join(argv)}: {done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def ssh() -> Callable[[str], str]:
+    """Runs a shell command on the relay's host."""
+    given("SSH", "root@HOST")
+    return on_host
+
+
+def clean_up(relay: Relay) -> None:
+    """Remove the mailboxes of this run. Without ssh they stay until the relay removes them as unused."""
+    if not os.environ.get("SSH"):
+        return
+    ini = on_host("cat /etc/chatmail/chatmail.ini")
+    domain = re.search(r"(?m)^mail_domain = (\S+)$", ini)[1]
+    directory = re.search(r"(?m)^mailboxes_dir = (\S+)$", ini)
+    root = directory[1] if directory else f"/home/vmail/mail/{domain}"
+    for address in relay.created:
+        assert re.fullmatch(r"[a-z0-9][a-z0-9._-]*@[\[\]\w.-]+", address)
+        on_host(f"runuser -u vmail -- rm -rf -- {shlex.quote(f'{root}/{address}')}")
+
+
+@pytest.fixture(scope="session")
+def relay() -> Iterator[Relay]:
+    """The relay under test."""
+    if not os.environ.get("RELAY"):
+        pytest.exit("which relay? make online RELAY=chat.example.org", returncode=2)
+    relay = relay_of(os.environ["RELAY"])
+    yield relay
+    clean_up(relay)
+
+
+@pytest.fixture(scope="session")
+def relay2() -> Relay:
+    """Another relay, for what goes between two."""
+    return relay_of(given("RELAY2", "other.example.org"))
+
+
+@pytest.fixture
+def alice(relay: Relay) -> User:
+    return new_user(relay)
+
+
+@pytest.fixture
+def bob(relay: Relay) -> User:
+    return new_user(relay)
+
+
+@pytest.fixture(scope="session")
+def people(relay: Relay, tmp_path_factory) -> Iterator[list[Client]]:
+    """Two Delta Chat clients on the relay."""
+    names = (("Alice", relay.domain), ("Bob", relay.domain))
+    with clients(names, list, tmp_path_factory.mktemp("cores"), PREFIX) as found:
+        relay.created.extend(client.address for client in found)
+        yield found
