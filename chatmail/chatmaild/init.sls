@@ -1,5 +1,5 @@
 # Our services: doveauth, lastlogin and chatmail-metadata answer Dovecot, the filters stand between Postfix's listeners
-# and its queue, chatmail-newemail makes up addresses for nginx.
+# and its queue, chatmail-dane-policy tells Postfix who has DANE, chatmail-newemail makes up addresses for nginx.
 {% from "chatmail/map.jinja" import settings with context %}
 
 include:
@@ -9,7 +9,7 @@ include:
 
 chatmaild-packages:
   chatmail_package.installed:
-    - pkgs: [python3, python3-aiosmtpd, python3-h11]
+    - pkgs: [python3, python3-aiosmtpd, python3-dnspython, python3-h11]
 
 chatmaild-source:
   file.recurse:
@@ -43,7 +43,15 @@ chatmaild-migrate-passdb-unit:
     - user: root
     - group: root
     - mode: '0644'
-{% for service in ["doveauth", "lastlogin", "chatmail-metadata", "filtermail", "filtermail-incoming", "chatmail-newemail"] %}
+{% for service in [
+  "doveauth",
+  "lastlogin",
+  "chatmail-metadata",
+  "filtermail",
+  "filtermail-incoming",
+  "chatmail-dane-policy",
+  "chatmail-newemail",
+] %}
 chatmaild-{{ service }}-unit:
   file.managed:
     - name: /etc/systemd/system/{{ service }}.service

@@ -7,6 +7,8 @@ include:
   - chatmail.unbound
   - chatmail.tls
   - chatmail.mta_sts
+  # It tells which domains have DANE.
+  - chatmail.chatmaild
 
 postfix-packages:
   chatmail_package.installed:
@@ -100,6 +102,7 @@ postfix-service:
     - require:
       - service: postfix-enabled
       - service: mta_sts-service
+      - service: chatmaild-chatmail-dane-policy-service
     - watch:
       - file: postfix-restart-policy
       - file: unbound-resolv-conf

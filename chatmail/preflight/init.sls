@@ -28,6 +28,7 @@ settings-valid:
   "53/tcp": ["unbound", "systemd-resolved"],
   "53/udp": ["unbound", "systemd-resolved"],
   "8461/tcp": ["postfix-mta-sts-resolver"],
+  "8462/tcp": ["chatmail-dane-policy"],
 } %}
 {% if settings.mtail_address %}{% do ports.update({"3903/tcp": ["mtail"], "3904/tcp": ["dovecot"]}) %}{% endif %}
 {% if settings.run_iroh_relay %}{% do ports.update({"3340/tcp": ["iroh-relay"]}) %}{% endif %}

@@ -25,6 +25,8 @@ HOST_NUMBERS = range(11, 250)
 
 NAME_SERVER = "ns"
 ZONE = "test."
+# DNSSEC-signed, which hosts do not know until they are given its trust anchor.
+SIGNED_ZONE = "signed.test."
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class Layout:
 
     @property
     def zones(self) -> list[str]:
-        return [ZONE, *self.reverse_zones]
+        return [SIGNED_ZONE, ZONE, *self.reverse_zones]
 
 
 def layout_from_environment(environ: os._Environ[str] | dict[str, str] = os.environ) -> Layout:

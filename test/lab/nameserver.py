@@ -16,7 +16,7 @@ import dns.tsigkeyring
 import dns.update
 
 from test.lab.errors import LabError
-from test.lab.layout import NAME_SERVER, NAME_SERVER_NUMBER, Layout, dns_name
+from test.lab.layout import NAME_SERVER, NAME_SERVER_NUMBER, SIGNED_ZONE, Layout, dns_name
 
 KEY_NAME = "lab"
 
@@ -44,7 +44,8 @@ def relay_settings(layout: Layout) -> dict:
 
 def server_files(layout: Layout) -> dict[str, str]:
     """Knot's configuration (knot.conf(5)) and its first zone files, by path on the host."""
-    zones = "".join(f"  - domain: {zone}\n" for zone in layout.zones)
+    signing = {SIGNED_ZONE: "    dnssec-signing: on\n"}
+    zones = "".join(f"  - domain: {zone}\n{signing.get(zone, '')}" for zone in layout.zones)
     config = f"""\
 server:
     listen: [0.0.0.0@53, "::@53"]
@@ -78,13 +79,13 @@ zone:
 
 
 def resolver_config(layout: Layout) -> str:
-    """What a host's unbound must know of the lab: its zones are served by `ns` and not signed."""
+    """What a host's unbound must know of the lab: its zones are served by `ns` and, but for one, not signed."""
     addresses = [layout.ipv4(NAME_SERVER_NUMBER), layout.ipv6(NAME_SERVER_NUMBER)]
     # unbound answers for these by itself (RFC 6303) unless told not to.
     own_zones = ["test.", "d.f.ip6.arpa."]
     lines = ["# The lab's name server is the only one there is.", "server:"]
     lines += [f'  local-zone: "{zone}" nodefault' for zone in own_zones]
-    lines += [f'  domain-insecure: "{zone}"' for zone in layout.zones]
+    lines += [f'  domain-insecure: "{zone}"' for zone in layout.zones if zone != SIGNED_ZONE]
     # unbound's default is never to send queries to loopback; the lab's networks are none, so nothing more is needed.
     for zone in layout.zones:
         lines += ["stub-zone:", f'  name: "{zone}"', *(f"  stub-addr: {address}" for address in addresses)]

@@ -4,7 +4,7 @@ import socket
 import socketserver
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dns.flags
 import dns.message
@@ -31,15 +31,17 @@ class NameServer:
 
     Arguments: ``zones`` are zone files by apex, without their SOA record; ``fault`` is "" or "silent", "SERVFAIL",
     "once silent" for a server that answers each question only when it comes again, or "truncating" for one that says
-    nothing by UDP but that the answer is too long for it (RFC 2181 section 9). ``asked`` counts queries.
+    nothing by UDP but that the answer is too long for it (RFC 2181 section 9). ``signed`` are the zones of which it
+    says, like a validating resolver, that its answers are authentic (AD). ``asked`` counts queries.
     """
 
-    def __init__(self, address: str, port: int, zones: Mapping[str, str], fault: str = ""):
+    def __init__(self, address: str, port: int, zones: Mapping[str, str], fault: str = "", signed: Sequence[str] = ()):
         self.zones = {
             dns.name.from_text(apex): dns.zone.from_text(SOA + text, origin=apex, relativize=False, check_origin=False)
             for apex, text in zones.items()
         }
         self.fault = fault
+        self.signed = [dns.name.from_text(apex) for apex in signed]
         self.asked = 0
         self._seen: set[tuple] = set()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -99,6 +101,8 @@ class NameServer:
             return response
         apex = max(apexes, key=len)
         _fill(response, self.zones[apex], apex, question.name, question.rdtype)
+        if apex in self.signed:
+            response.flags |= dns.flags.AD
         return response
 
 

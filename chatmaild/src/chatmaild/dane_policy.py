@@ -1,0 +1,199 @@
+"""Tells Postfix to which domains mail goes by DANE (RFC 7672) alone: all their mail servers have signed TLSA records.
+
+Postfix asks over TCP by its socketmap protocol (socketmap_table(5)), with the domain of a message's next hop, and
+checks the certificate itself. For every other domain the answer is ``NOTFOUND``, and Postfix goes by its next table.
+What cannot be found out is ``TEMP``: then the message waits (RFC 7672 section 2.1.1).
+"""
+
+import argparse
+import asyncio
+import contextlib
+import re
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+
+import dns.asyncquery
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdata
+
+from . import systemd
+
+# The relay's own unbound. Its word that an answer is validated (the AD flag, RFC 4035 section 3.2.3) is good only
+# because nobody can stand between it and us.
+RESOLVER = ("127.0.0.1", 53)
+PAYLOAD = 4096  # octets; on loopback nothing is too long for UDP
+LOOKUP_S = 10  # seconds for one look-up
+ANSWER_S = 30  # seconds for all look-ups of one answer; Postfix gives up after 100
+REQUEST_MAX = 1000  # octets; a domain has 253 at most
+BACKLOG = 100  # connections not yet accepted; each smtp(8) has one
+
+# What a mail server can be known by: an authority or its own certificate, whole or the key alone (RFC 7672 section 3).
+USAGES = (2, 3)
+SELECTORS = (0, 1)
+DIGEST_SIZES = {1: 32, 2: 64}  # octets, by matching type
+
+
+class LookupFailed(Exception):
+    """The DNS gave no answer; the text says which."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The records of one name and type, none if there are none, and whether DNSSEC proves that."""
+
+    records: tuple[dns.rdata.Rdata, ...]
+    secure: bool
+
+
+@dataclass(frozen=True)
+class Resolver:
+    """A validating resolver at `address` and `port`, on this host."""
+
+    address: str
+    port: int
+
+    async def look_up(self, name: dns.name.Name, rdtype: str) -> Answer:
+        """Ask for records; aliases are followed.
+
+        :raises LookupFailed: the resolver is silent, or answers with anything but records or their absence.
+        """
+        query = dns.message.make_query(name, rdtype, use_edns=True, payload=PAYLOAD)
+        query.flags |= dns.flags.AD  # asks for that flag in the answer (RFC 6840 section 5.7)
+        try:
+            response, _ = await dns.asyncquery.udp_with_fallback(query, self.address, LOOKUP_S, self.port)
+            found = response.resolve_chaining().answer
+        except (dns.exception.DNSException, OSError, EOFError) as error:
+            raise LookupFailed(f"{rdtype} of {name}: {str(error) or type(error).__name__}") from error
+        if response.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            raise LookupFailed(f"{rdtype} of {name}: {dns.rcode.to_text(response.rcode())}")
+        return Answer(tuple(found or ()), bool(response.flags & dns.flags.AD))
+
+
+def is_usable(record: dns.rdata.Rdata) -> bool:
+    """Whether Postfix can know a mail server by this TLSA record."""
+    return (
+        record.usage in USAGES
+        and record.selector in SELECTORS
+        and (record.mtype == 0 or DIGEST_SIZES.get(record.mtype) == len(record.cert))
+    )
+
+
+async def has_tlsa(resolver: Resolver, server: dns.name.Name) -> bool | None:
+    """Whether a mail server has signed and usable TLSA records; None if there is no server of that name.
+
+    :raises LookupFailed: it cannot be found out.
+    """
+    for rdtype in ("A", "AAAA"):
+        addresses = await resolver.look_up(server, rdtype)
+        if addresses.records:
+            break
+    else:
+        return None
+    # TLSA is asked only where the addresses are signed: other name servers may choke on a type that they do not know
+    # (RFC 7672 section 2.2.2).
+    if not addresses.secure:
+        return False
+    tlsa = await resolver.look_up(dns.name.from_text("_25._tcp", server), "TLSA")
+    return tlsa.secure and any(map(is_usable, tlsa.records))
+
+
+async def has_dane(resolver: Resolver, domain: dns.name.Name) -> bool:
+    """Whether all mail servers of a domain have signed and usable TLSA records.
+
+    A server that cannot be judged does not stand in the way of the others: without TLSA records it gets no mail anyway.
+
+    :raises LookupFailed: it cannot be found out.
+    """
+    mx = await resolver.look_up(domain, "MX")
+    if not mx.secure:
+        return False
+    # Without MX records the domain is its own mail server (RFC 5321 section 5.1).
+    verdicts, failure = set(), None
+    for server in sorted({record.exchange for record in mx.records}) or [domain]:
+        try:
+            verdict = await has_tlsa(resolver, server)
+        except LookupFailed as error:
+            failure = error
+            continue
+        if verdict is False:
+            return False
+        verdicts.add(verdict)
+    if failure and True not in verdicts:
+        raise failure
+    return True in verdicts
+
+
+async def policy(resolver: Resolver, destination: str) -> str:
+    """The answer for a next hop as Postfix has it: a domain, also a parent of one (``.example.org``), or a literal."""
+    if not re.fullmatch(r"[\w-][\w.-]*", destination):
+        return "NOTFOUND "
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return "OK dane-only" if await has_dane(resolver, dns.name.from_text(destination)) else "NOTFOUND "
+    # The latter for names that are longer than the DNS allows.
+    except (LookupFailed, dns.exception.DNSException) as error:
+        return f"TEMP {error}"
+    except TimeoutError:
+        return f"TEMP the mail servers of {destination} could not be looked up in {ANSWER_S} s"
+
+
+async def read_request(reader: asyncio.StreamReader) -> str:
+    """Read a netstring, and return the key of a request, ``MAP KEY``.
+
+    :raises ValueError: it is none, or too long.
+    :raises EOFError: the client is gone.
+    """
+    try:
+        length = await reader.readuntil(b":")
+    except asyncio.LimitOverrunError as error:
+        raise ValueError("no netstring") from error
+    if not re.fullmatch(rb"[0-9]{1,4}:", length) or int(length[:-1]) > REQUEST_MAX:
+        raise ValueError("no netstring, or one that is too long")
+    request = await reader.readexactly(int(length[:-1]) + 1)
+    if not request.endswith(b","):
+        raise ValueError("no netstring")
+    return request[:-1].decode("ascii").partition(" ")[2]
+
+
+async def serve_connection(resolver: Resolver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer the requests of one client until it goes away, or sends something else."""
+    with contextlib.suppress(EOFError, ValueError, ConnectionError), contextlib.closing(writer):
+        while True:
+            answer = (await policy(resolver, await read_request(reader))).encode()
+            writer.write(b"%d:%s," % (len(answer), answer))
+            await writer.drain()
+
+
+async def serve(resolver: Resolver, listener: socket.socket) -> None:
+    """Answer all who connect to `listener`, until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+    server = await asyncio.start_server(
+        lambda reader, writer: serve_connection(resolver, reader, writer), sock=listener, limit=REQUEST_MAX
+    )
+    systemd.notify("READY=1")
+    await stop.wait()
+    server.close()
+
+
+def main() -> None:
+    """The command line ``dane-policy PORT``. Exit status 1 says that the port cannot be used."""
+    parser = argparse.ArgumentParser(prog="dane-policy", description="Tell Postfix which domains have DANE.")
+    parser.add_argument("port", type=int, help="TCP port of 127.0.0.1 to listen on")
+    port = parser.parse_args().port
+    try:
+        listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
+    except OSError as error:
+        sys.exit(f"dane-policy: cannot listen on 127.0.0.1:{port}: {error.strerror}")
+    asyncio.run(serve(Resolver(*RESOLVER), listener))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Which domains Postfix is told to deliver to by DANE alone."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from chatmaild.dane_policy import Resolver, policy, serve_connection
+from test.unit.chatmaild.conftest import SOURCE
+from test.unit.dns_servers import NameServer, free_port
+
+DIGEST = "00" * 32
+DANE, OTHER = "OK dane-only", "NOTFOUND "
+ZONES = {
+    "signed.example.": f"""
+all        MX 10 mx1.signed.example.
+all        MX 20 mx2.signed.example.
+partly     MX 10 mx1.signed.example.
+partly     MX 20 without.signed.example.
+gone       MX 10 nobody.signed.example.
+spare      MX 10 mx1.signed.example.
+spare      MX 20 nobody.signed.example.
+spare      MX 30 mx.lame.example.
+lame       MX 10 mx.lame.example.
+elsewhere  MX 10 mx.unsigned.example.
+bare       A 192.0.2.1
+_25._tcp.bare      TLSA 3 1 1 {DIGEST}
+mx1        A 192.0.2.1
+_25._tcp.mx1       TLSA 3 1 1 {DIGEST}
+mx2        AAAA 2001:db8::1
+_25._tcp.mx2       TLSA 1 1 1 {DIGEST}
+_25._tcp.mx2       TLSA 2 0 2 {DIGEST * 2}
+without    A 192.0.2.2
+pkix       A 192.0.2.3
+_25._tcp.pkix      TLSA 1 1 1 {DIGEST}
+strange    A 192.0.2.3
+_25._tcp.strange   TLSA 3 9 1 {DIGEST}
+""",
+    "unsigned.example.": f"""
+@          MX 10 mx1.signed.example.
+mx         A 192.0.2.4
+_25._tcp.mx        TLSA 3 1 1 {DIGEST}
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A resolver that has validated one of two zones, and refuses all names in others."""
+    server = NameServer("127.0.0.1", free_port(), ZONES, signed=["signed.example."])
+    server.port = server._socket.getsockname()[1]
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize(
+    "destination, answer",
+    [
+        ("all.signed.example", DANE),
+        ("ALL.signed.example", DANE),
+        ("bare.signed.example", DANE),
+        ("partly.signed.example", OTHER),
+        ("without.signed.example", OTHER),
+        ("pkix.signed.example", OTHER),
+        ("strange.signed.example", OTHER),
+        ("gone.signed.example", OTHER),
+        ("nowhere.signed.example", OTHER),
+        # Who forges an unsigned MX record has TLSA records of his own.
+        ("unsigned.example", OTHER),
+        ("elsewhere.signed.example", OTHER),
+        # A server without DNS gets no mail, and must not keep the others from getting theirs.
+        ("spare.signed.example", DANE),
+    ],
+)
+def test_dane_is_demanded_where_all_servers_have_signed_tlsa_records(server, destination, answer):
+    assert asyncio.run(policy(Resolver("127.0.0.1", server.port), destination)) == answer
+
+
+@pytest.mark.parametrize("destination", ["lame.example", "lame.signed.example", f"{'x' * 64}.example", "a..example"])
+def test_without_an_answer_mail_waits(server, destination):
+    assert asyncio.run(policy(Resolver("127.0.0.1", server.port), destination)).startswith("TEMP ")
+
+
+@pytest.mark.parametrize("destination", ["[192.0.2.1]", "[IPv6:2001:db8::1]:25", ".example", ".", "", "a b", "a\0b"])
+def test_nothing_is_asked_for_what_is_no_domain(server, destination):
+    before = server.asked
+    assert asyncio.run(policy(Resolver("127.0.0.1", server.port), destination)) == OTHER
+    assert server.asked == before
+
+
+def test_a_resolver_that_is_away_lets_mail_wait():
+    assert asyncio.run(policy(Resolver("127.0.0.1", free_port()), "all.signed.example")).startswith("TEMP ")
+
+
+def converse(resolver: Resolver, request: bytes) -> bytes:
+    """What is answered to one connection, until the service closes it."""
+
+    async def run() -> bytes:
+        done = asyncio.Event()
+
+        async def serve(reader, writer):
+            await serve_connection(resolver, reader, writer)
+            done.set()
+
+        service = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1000)
+        reader, writer = await asyncio.open_connection(*service.sockets[0].getsockname())
+        writer.write(request)
+        writer.write_eof()
+        answer = await asyncio.wait_for(reader.read(), 20)
+        await asyncio.wait_for(done.wait(), 20)
+        writer.close()
+        service.close()
+        return answer
+
+    return asyncio.run(run())
+
+
+def test_requests_of_one_connection_are_answered_in_turn(server):
+    request = b"23:dane all.signed.example,21:dane unsigned.example,"
+    assert converse(Resolver("127.0.0.1", server.port), request) == b"12:OK dane-only,9:NOTFOUND ,"
+
+
+@pytest.mark.parametrize(
+    "request_", [b"", b"hello\n", b"x" * 5000, b"9999:", b"99999:x", b"-1:x", b"4:dane!", b"6:dane \xff,", b"10:dane"]
+)
+def test_what_is_no_request_ends_the_connection(server, request_):
+    assert converse(Resolver("127.0.0.1", server.port), request_) == b""
+
+
+def test_a_taken_port_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "chatmaild.dane_policy", str(port)],
+            env=os.environ | {"PYTHONPATH": str(SOURCE)},
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port}" in done.stderr
