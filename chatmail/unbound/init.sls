@@ -3,6 +3,21 @@
 
 include:
   - chatmail.preflight
+  # python3-dnspython, to ask unbound.
+  - chatmail.system
+
+# Any one of them is enough: the domain itself may have no name servers yet.
+{% set lookups = ["www." ~ settings.postfix_myhostname ~ ".", "debian.org."] %}
+
+# Before the first package of all components: apt looks up names.
+unbound-bootstrap:
+  chatmail_resolver.working:
+    - lookups: {{ lookups | json }}
+    - fallback: {{ settings.fallback_resolver }}
+    - require:
+      - chatmail_preflight: preflight-adopted
+    - order: 210
+    - failhard: True
 
 unbound-packages:
   chatmail_package.installed:
@@ -33,16 +48,34 @@ unbound-conf-chatmail:
     - require:
       - chatmail_package: unbound-packages
 
+# Wanted by unbound's unit. It would write into /etc/resolv.conf where resolvconf is, and fails where something else has
+# taken that name, as systemd-resolved does.
+unbound-resolvconf-service:
+  service.disabled:
+    - name: unbound-resolvconf
+    - require:
+      - chatmail_package: unbound-packages
+
 unbound-service:
   service.running:
     - name: unbound
     - enable: True
+    - require:
+      - service: unbound-resolvconf-service
     - watch:
       - file: unbound-conf
       - file: unbound-conf-chatmail
 
-# Only now, with unbound running: never a moment without a resolver. A symbolic link (systemd-resolved's, resolvconf's)
-# is replaced by a file.
+unbound-answers:
+  chatmail_resolver.serving:
+    - name: 127.0.0.1
+    - lookups: {{ lookups | json }}
+    - require:
+      - chatmail_package: system-packages
+      - service: unbound-service
+
+# Only now: never a moment without a resolver. systemd-resolved has been beside unbound until here, on 127.0.0.53. Its
+# symbolic link, or resolvconf's, is replaced by a file.
 unbound-resolv-conf:
   file.managed:
     - name: /etc/resolv.conf
@@ -54,11 +87,37 @@ unbound-resolv-conf:
     - group: root
     - mode: '0644'
     - require:
-      - service: unbound-service
+      - chatmail_resolver: unbound-answers
 
-# Wanted by unbound's unit, and without the resolvconf package it always fails.
-unbound-resolvconf-service:
-  service.disabled:
-    - name: unbound-resolvconf
+# What would write the file anew: DHCP clients, resolvconf, and systemd-resolved at its package's next update.
+unbound-dhclient:
+  file.managed:
+    - name: /etc/dhcp/dhclient-enter-hooks.d/zz-chatmail
+    - source: salt://chatmail/unbound/files/etc/dhcp/dhclient-enter-hooks.d/zz-chatmail
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+
+unbound-resolvconf-purged:
+  pkg.purged:
+    - pkgs: [resolvconf, openresolv]
     - require:
-      - chatmail_package: unbound-packages
+      - file: unbound-resolv-conf
+
+unbound-systemd-resolved-stopped:
+  service.dead:
+    - name: systemd-resolved
+    # Without it test=True tells of a service that is not there as one to be stopped.
+    - onlyif:
+      - fun: service.available
+        args: [systemd-resolved]
+    - require:
+      - file: unbound-resolv-conf
+
+# Other packages depend on it, so it cannot be purged.
+unbound-systemd-resolved-masked:
+  service.masked:
+    - name: systemd-resolved
+    - require:
+      - service: unbound-systemd-resolved-stopped
