@@ -1,5 +1,7 @@
 """A relay without a name: its mail domain is the host's IPv4 address, and addresses end in a domain literal."""
 
+import html
+import re
 import smtplib
 from collections.abc import Iterator
 
@@ -8,6 +10,8 @@ import pytest
 from test import messages
 from test.integration.conftest import PERMISSIVE
 from test.integration.mailing import inbox, submit
+from test.integration.test_web_pages import log_in
+from test.integration.test_web_server import ask
 from test.lab import Host
 from test.mail_clients import unchecked_tls
 from test.relay import chat
@@ -47,6 +51,11 @@ def test_delta_chat_clients_talk_with_each_other_and_with_a_named_relay(lab, add
         for inviter, joiner in ((dave, erin), (dave, carol), (carol, erin)):
             inviter_chat, joiner_chat = chat.make_contact(inviter, joiner)
             assert len(chat.round_trips(inviter, inviter_chat, joiner, joiner_chat, 1)) == 1
+
+
+def test_the_web_page_has_a_login_for_its_visitor(address_relay):
+    page = ask(address_relay, "/", host=address_relay.address).body
+    log_in(address_relay, html.unescape(re.search('class="button" href="([^"]*)"', page)[1]))
 
 
 def test_mail_travels_both_ways_with_a_named_relay(dave, carol):
