@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import zxingcpp
 from selenium import webdriver
@@ -94,7 +93,7 @@ class Browser:
     def open(self, url: str) -> None:
         """Load a page, and forget what was asked for and complained about before."""
         self.complaints()
-        self.hosts()
+        self.requests()
         self.driver.get(url)
 
     def click(self, selector: str) -> None:
@@ -141,11 +140,10 @@ class Browser:
         """What the console said since the page was opened, or since this was asked last."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
-    def hosts(self) -> set[str]:
-        """The hosts that were asked for something since the page was opened, or since this was asked last."""
+    def requests(self) -> list[str]:
+        """The URLs that were asked for since the page was opened, or since this was asked last."""
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        urls = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-        return {urlsplit(url).hostname for url in urls if url.startswith(("http", "ws"))}
+        return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
 
 
 @contextmanager

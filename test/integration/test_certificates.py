@@ -1,5 +1,6 @@
 """Certificates from the lab's authority (Pebble) and the operator's own. The tests tell one story, in order."""
 
+import json
 import socket
 import ssl
 import time
@@ -10,6 +11,7 @@ import pytest
 from test import messages
 from test.integration.conftest import PERMISSIVE
 from test.integration.mailing import inbox, submit
+from test.integration.test_web_server import ask, plain_http
 from test.lab import Host, Lab, authority
 from test.lab.errors import LabError
 from test.lab.saltconf import SaltFailed
@@ -111,6 +113,21 @@ def test_a_second_apply_changes_nothing_though_the_authority_is_down(lab, host):
     stop_authority(lab)
     states = lab.salt_ssh(DOMAIN, "state.apply", "chatmail.tls")
     assert [state["__id__"] for state in states.values() if state["changes"]] == []
+
+
+def test_browsers_come_by_https_alone_and_apps_make_an_address_with_one_link(host):
+    relay = Relay(DOMAIN, str(host.ipv4))
+    for path, name in (("/", DOMAIN), ("/nothing", DOMAIN), ("/new", DOMAIN), ("/info", f"www.{DOMAIN}")):
+        assert ask(relay, path, host=name).headers.get_all("Strict-Transport-Security") == ["max-age=31536000"]
+    redirect = ask(relay, "/info", host=f"www.{DOMAIN}")
+    assert (redirect.status, redirect.headers["Location"]) == (301, f"https://{DOMAIN}/info")
+    assert f'class="button" href="DCACCOUNT:https://{DOMAIN}/new"' in ask(relay, "/").body
+    # Who opens that address in a browser is sent to the app, which asks itself.
+    redirect = ask(relay, "/new?invite=abc")
+    assert (redirect.status, redirect.headers["Location"]) == (301, f"dcaccount:https://{DOMAIN}/new?invite=abc")
+    assert json.loads(ask(relay, "/new", "POST").body).keys() == {"email", "password"}
+    # RFC 6797 section 7.2.
+    assert "Strict-Transport-Security" not in plain_http(relay, "/").headers
 
 
 def test_a_renewal_keeps_the_key_the_sessions_and_the_mail(lab, host):

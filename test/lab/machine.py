@@ -28,7 +28,11 @@ PACKAGES = {
     "systemd-container": "/usr/bin/systemd-nspawn",
 }
 # For tests of the web pages; 120 MB to download.
-BROWSER = {"chromium": "/usr/bin/chromium", "chromium-driver": "/usr/bin/chromedriver"}
+BROWSER = {
+    "chromium": "/usr/bin/chromium",
+    "chromium-driver": "/usr/bin/chromedriver",
+    "fonts-dejavu-core": "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+}
 
 # In the hosts /proc/sys is read-only and these limits count for machine and hosts together. A relay wants
 # both above 65534.
