@@ -43,6 +43,8 @@ GRACE_S = 7 * 86400
 # RFC 8301 section 3.2: at least 2048; a longer key does not fit into one UDP answer.
 KEY_BITS = 2048
 
+__outputter__ = dict.fromkeys(("record", "records", "check", "rotate"), "chatmail")
+
 
 def __virtual__():
     if not HAS_CRYPTOGRAPHY:
@@ -122,9 +124,10 @@ def _signing(key_table):
     try:
         domain, selector, key = Path(key_table).read_text().split()[1].split(":", 2)
     except (OSError, ValueError, IndexError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise CommandExecutionError(
-            f"{key_table} names no key: {error}. Apply chatmail.opendkim; a relay whose mail domain is an IPv4 address "
-            "has no key."
+            f"{key_table} names no key: {reason}. Apply chatmail.opendkim; a relay whose mail domain is an IPv4 address"
+            " has no key."
         ) from error
     return domain, selector, key
 
@@ -183,8 +186,8 @@ def _number(name):
 def records(directory=DIRECTORY):
     """
     Return the TXT records of all keys on the host, as :func:`record` does, each with ``use``: "now" for the key that
-    signs; "next" for the one that takes its place; "past" for one whose signatures are still on their way, or "over"
-    for one that may go, with an empty ``value``.
+    signs; "next" for the one that takes its place; "past" for one whose signatures are still on their way, with the day
+    ``until`` which they are (ISO 8601); or "over" for one that may go, with an empty ``value``.
 
     CLI Example:
 
@@ -195,11 +198,13 @@ def records(directory=DIRECTORY):
     table = Path(directory, "KeyTable")
     domain, active, key = _signing(table)
     found = [_record(domain, active, key) | {"use": "now"}]
-    past = "past" if time.time() < table.stat().st_mtime + GRACE_S else "over"
+    end = table.stat().st_mtime + GRACE_S
+    until = time.strftime("%Y-%m-%d", time.gmtime(end))
+    past = {"use": "past", "until": until} if time.time() < end else {"use": "over", "value": ""}
     for other in sorted(Path(directory).glob(f"{SELECTOR}*.private"), key=lambda path: _number(path.stem)):
         if _number(other.stem) and other.stem != active:
-            use = "next" if _number(other.stem) > _number(active) else past
-            found.append(_record(domain, other.stem, other) | {"use": use} | ({"value": ""} if use == "over" else {}))
+            use = {"use": "next"} if _number(other.stem) > _number(active) else past
+            found.append(_record(domain, other.stem, other) | use)
     return found
 
 
@@ -223,7 +228,7 @@ def next_key(directory=DIRECTORY):
 
 def switch(directory=DIRECTORY):
     """
-    Sign with the next key from now on, and return its record. Other servers must be able to look it up already.
+    Sign with the next key from now on, and return all :func:`records`. Other servers must be able to look the key up.
 
     Raises ``CommandExecutionError`` where there is none, or where OpenDKIM does not start with it; then it signs with
     the last one again.
@@ -247,7 +252,7 @@ def switch(directory=DIRECTORY):
         _draft(directory, before).replace(table)
         __salt__["service.restart"]("opendkim")
         raise CommandExecutionError(f"OpenDKIM does not start with {key}: see journalctl -u opendkim on the host")
-    return waiting[0]
+    return records(directory)
 
 
 def retire(directory=DIRECTORY):
@@ -288,10 +293,20 @@ def sample(key_table=KEY_TABLE):
 # --- What operators call ---
 
 
-def _lines():
+def _lines(known=None):
     """What the authoritative servers say, by record (see ``chatmail_dns.check``)."""
-    answer = __salt__["chatmail_dns.check"]()
+    answer = __salt__["chatmail_dns.check"](known=known)
     return answer["required"] | answer["recommended"]
+
+
+def _still_to_do(lines, names):
+    """Return what is wrong with the TXT records ``names``, and what to do; nothing if all are served as wanted."""
+    bad = {name: line for name in names if (line := lines[f"{name} TXT"])["status"] not in ("ok", "differs")}
+    texts = [
+        f"{name} is {': '.join(filter(None, (line['status'], line.get('remark'))))}.\n{line['do']}"
+        for name, line in bad.items()
+    ]
+    return "\n\n".join([*texts, *(line["enter"] for line in bad.values() if "enter" in line)])
 
 
 def check():
@@ -309,10 +324,10 @@ def check():
     if not HAS_DKIM:
         raise CommandExecutionError("dkimpy verifies signatures, and is missing here (Debian: python3-dkim)")
     name = __salt__["chatmail_dkim.record"]()["name"]
-    line = _lines()[f"{name} TXT"]
-    if line["status"] not in ("ok", "differs"):
-        return {"success": False, "result": f"{name} is {line['status']}. {line.get('remark', '')}\n{line['do']}"}
-    published = "".join(re.findall(r'"([^"]*)"', line["found"])).encode()
+    lines = _lines()
+    if to_do := _still_to_do(lines, [name]):
+        return {"success": False, "result": to_do}
+    published = "".join(re.findall(r'"([^"]*)"', lines[f"{name} TXT"]["found"])).encode()
     message = __salt__["chatmail_dkim.sample"]().encode()
     if not dkim.verify(message, dnsfunc=lambda name, timeout=5: published):
         return {"success": False, "result": f"{name} is published, but does not verify what the relay signs."}
@@ -338,26 +353,30 @@ def rotate(seconds=120):
 
         salt-ssh relay chatmail_dkim.rotate
     """
-    keys = __salt__["chatmail_dkim.records"]()
+    # Once: under salt-ssh, each question to the host takes a second.
+    known = __salt__["chatmail_dns.facts"]()
+    keys = known["dkim"]
+    if not keys:
+        raise CommandExecutionError("the relay has no key: apply chatmail.opendkim")
     uses = {one["use"] for one in keys}
     now = keys[0]["name"]
     if "next" not in uses and "past" in uses:
-        old = ", ".join(one["name"] for one in keys if one["use"] == "past")
-        text = f"{now} signs. {old} stays for mail that is still on its way: rotate again in a week to remove it."
-        return {"success": True, "result": text}
+        return {"success": True, "result": _grace(keys)}
     if uses == {"now"}:
         keys.append(__salt__["chatmail_dkim.next_key"]() | {"use": "next"})
-    __salt__["chatmail_dns.publish"](seconds=seconds)
-    lines = _lines()
-    bad = [line for one in keys[1:] if (line := lines[f"{one['name']} TXT"])["status"] not in ("ok", "differs")]
-    if bad:
-        steps = [f"{line.get('remark', '')}\n{line.get('do', '')}".strip() for line in bad]
-        return {"success": False, "result": "\n".join([*steps, "Then rotate again: it goes on from here."])}
+    __salt__["chatmail_dns.publish"](known=known, seconds=seconds)
+    if to_do := _still_to_do(_lines(known), [one["name"] for one in keys[1:]]):
+        return {"success": False, "result": f"{to_do}\n\nThen rotate again: it goes on from here."}
     if any(one["use"] == "next" for one in keys):
-        name = __salt__["chatmail_dkim.switch"]()["name"]
-        text = (
-            f"{name} signs from now on. Keep {now} published, for mail on its way; rotate again in a week to remove it."
-        )
-        return {"success": True, "result": text}
+        return {"success": True, "result": _grace(__salt__["chatmail_dkim.switch"]())}
     removed = ", ".join(__salt__["chatmail_dkim.retire"]())
-    return {"success": True, "result": f"{now} signs. {removed} and its key are gone; rotate again for another key."}
+    return {"success": True, "result": f"{now} signs.\n{removed} and its key are gone; rotate again for another key."}
+
+
+def _grace(keys):
+    """The words for keys (see :func:`records`) of which one signs and the past ones are still needed."""
+    lines = [f"{keys[0]['name']} signs."]
+    for one in keys:
+        if one["use"] == "past":
+            lines += [f"{one['name']} stays for mail on its way; rotate again after {one['until']} to remove it."]
+    return "\n".join(lines)

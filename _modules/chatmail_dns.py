@@ -15,6 +15,7 @@ import json
 import os
 import re
 import select
+import textwrap
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +65,9 @@ _KEY_FILE = re.compile(
     r"""\s*key\s+"?(?P<name>[^\s"{]+)"?\s*\{(?=[^}]*\balgorithm\s+"?(?P<algorithm>[\w.-]+)"?\s*;)"""
     r"""(?=[^}]*\bsecret\s+"(?P<secret>[A-Za-z0-9+/=]+)"\s*;)[^}]*\}\s*;?\s*"""
 )
+
+# Under salt-ssh the wrapper says so.
+__outputter__ = dict.fromkeys(("records", "zone", "check", "publish"), "chatmail")
 
 
 def __virtual__():
@@ -241,7 +245,7 @@ def _judge_addresses(record, answer, addresses):
     if not answer.values:
         return "missing", ""
     if record.values is None:
-        return "ok", "not compared: this host does not know its public addresses (setting public_addresses)"
+        return "ok", "not compared with the host, which does not know it (public_addresses)"
     if foreign := sorted(set(answer.values) - set(record.values)):
         return "wrong", f"{', '.join(foreign)} is no public address of the relay (see the setting public_addresses)"
     if absent := sorted(set(record.values) - set(answer.values)):
@@ -414,11 +418,14 @@ _UNKNOWN = {
 
 
 def _enter(record):
-    """What to enter at the provider, as one text."""
+    """What to enter at the provider: lines of a zone file, a long text also in one piece, for forms that want it so."""
     lines = _zone_lines(record)
-    if record.judge is _judge_dkim and record.values:
-        lines.append(f"or, in a form that wants the text in one piece: {record.values[0]}")
+    if record.type == "TXT":
+        lines += [f"; in one piece: {value}" for value in record.values if _strings(value) != f'"{value}"']
     return "\n".join(lines)
+
+
+_DO = {"missing": "Enter it.", "wrong": "Replace it."}
 
 
 def _shown(record, answer):
@@ -431,7 +438,7 @@ def _line(record, answers, addresses):
     Compare what all servers say (``answers``: ``Answer`` by server) with ``record``.
 
     Returns a mapping: ``record``, ``status`` (ok, differs, missing, wrong, unknown), ``wanted``, ``found``, and where
-    something is to be said or done, ``remark`` and ``do``.
+    something is to be said or done, ``remark`` and ``do``, and what to ``enter`` at the provider.
     """
     wanted = ", ".join(_data(record, value) for value in record.values or ()) or "none"
     line = {"record": f"{record.name} {record.type}", "status": "unknown", "wanted": wanted, "found": "nothing"}
@@ -454,12 +461,13 @@ def _line(record, answers, addresses):
     if remark:
         line["remark"] = remark
     if status in ("missing", "wrong"):
-        verb = "Enter" if status == "missing" else "Replace it by"
-        line["do"] = f"{verb}\n{_enter(record)}" if record.values else "Remove it."
+        line["do"] = _DO[status] if record.values else "Remove it."
         if status == "missing" and record.values is None:
             line["do"] = f"Enter {_UNKNOWN[record.judge]}."
+        if record.values:
+            line["enter"] = _enter(record)
         if len(verdicts) > 1 and "ok" in {verdict[0] for verdict in verdicts.values()}:
-            line["do"] = "Wait until all servers have it. If that takes longer than an hour:\n" + line["do"]
+            line["do"] = f"Wait until all servers have it. If that takes longer than an hour: {line['do']}"
     return line
 
 
@@ -755,6 +763,57 @@ def _found_addresses(walk, wanted, answers):
     return addresses
 
 
+# What a terminal has at least, less what `make apply` indents by.
+WIDTH = 80 - 6
+
+
+def _cut(text):
+    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+
+
+def _told(line, bad_mark, name_width):
+    """The lines of text about one record (see :func:`_line`): one where all is well or nothing is there."""
+    name, rdtype = line["record"].split()
+    head = f"{'✓' if line['status'] not in _BAD else bad_mark} {rdtype:<5} {name:<{name_width}}  "
+    remark = line.get("remark", "")
+    if line["status"] not in _BAD:
+        return [_cut(head + line["found"]), *([_wrapped(_INDENT + remark)] if remark else [])]
+    if line["status"] == "missing" and not remark:
+        return [_cut(f"{head}missing: {line['wanted']}")]
+    texts = [_wrapped(f"{head}{line['status']}{': ' if remark else ''}{remark}")]
+    texts += [_cut(f"{_INDENT}{what:<7} {line[what]}") for what in ("wanted", "found") if line["status"] != "unknown"]
+    return [*texts, _wrapped(_INDENT + line["do"])]
+
+
+_INDENT = " " * len("✓ CNAME ")
+
+
+def _wrapped(text):
+    return textwrap.fill(text, WIDTH, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False)
+
+
+def _report(required, recommended, publishable):
+    """
+    The text about all lines (see :func:`_line`), for people: data that is too long for a line of a terminal is cut, and
+    what is to be entered follows as a whole, unless the records are ``publishable`` from here.
+    """
+    lines = required + recommended
+    if not lines:
+        return ""
+    width = max(len(line["record"].split()[0]) for line in lines)
+    parts = []
+    for title, mark, group in (("Required", "✗", required), ("Recommended", "!", recommended)):
+        if group:
+            parts.append("\n".join([title, *(text for line in group for text in _told(line, mark, width))]))
+    entries = [line["enter"] for line in lines if "enter" in line]
+    if entries and publishable:
+        parts.append("An apply publishes what is missing or wrong, and so does chatmail_dns.publish.")
+    elif entries:
+        instead = ", in place of what is wrong" if any(line["status"] == "wrong" for line in lines) else ""
+        parts += [f"Enter at the provider of the domain{instead}:", "\n".join(entries)]
+    return "\n\n".join(parts)
+
+
 def _by_record(lines):
     return {line["record"]: {key: text for key, text in line.items() if key != "record"} for line in lines}
 
@@ -811,12 +870,16 @@ class _Survey:
             )
         ]
 
-    def as_result(self):
-        """What ``check`` returns."""
-        bad = [f"{line['record']} is {line['status']}" for line in self.required if line["status"] in _BAD]
+    def as_result(self, publishable=False):
+        """What ``check`` returns; ``publishable`` where the records can be published from here."""
+        bad = sum(line["status"] in _BAD for line in self.required)
+        result = "All required records are right."
+        if bad:
+            result = f"{bad} of {len(self.required)} required records {'is' if bad == 1 else 'are'} not right."
         return {
             "success": not bad,
-            "result": f"Of the required records, {', '.join(bad)}." if bad else "All required records are right.",
+            "result": result,
+            "report": f"{_report(self.required, self.recommended, publishable)}\n\n{result}",
             "servers": self.servers(),
             "required": _by_record(self.required),
             "recommended": _by_record(self.recommended),
@@ -952,7 +1015,8 @@ def _request(facts, initial, seconds):
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENXIO):
                 raise CommandExecutionError(
-                    "the TSIG key file is not on this host, and no salt-ssh that could publish is connected"
+                    "the TSIG key (dns_update_key_file) is not on this machine, "
+                    "and no salt-ssh that could publish is connected"
                 ) from None
             raise CommandExecutionError(f"cannot ask for publication: {error}") from error
         os.write(request, json.dumps({"facts": facts, "initial": initial}).encode() + b"\n")
@@ -1035,6 +1099,10 @@ def _start(settings):
     return settings["dns_root_servers"] or ROOT_SERVERS
 
 
+def _publishable(settings):
+    return bool(settings["dns_update_server"] and settings["dns_update_key_file"])
+
+
 def records(settings=None):
     """
     Return the records that a relay must have (``required``) and should have, each a mapping: ``name``, ``type``,
@@ -1077,20 +1145,23 @@ def zone(settings=None, file=None):
     return text
 
 
-def check(settings=None, initial=False):
+def check(settings=None, known=None, initial=False):
     """
     Compare what the domain's authoritative servers say, all of them, with what is wanted.
 
     settings
         As in :func:`records`.
+    known
+        Result of :func:`facts`; by default, this host's.
     initial
         Only what a certificate authority needs to find.
 
-    Returns a mapping: ``success``, whether all required records are right; ``result``, the same in words; ``servers``,
-    which answer; ``required`` and ``recommended``, by record mappings with ``status``, ``wanted``, ``found``, and where
-    there is something to say or to do, ``remark`` and ``do``; ``unpublished``, the records that :func:`publish` would
-    change. A ``status`` is ok, differs (works, in another way), missing, wrong, or unknown. The exit code is 1 unless
-    all required records are right. It takes 30 s at most.
+    Returns a mapping: ``success``, whether all required records are right; ``result``, the same in words; ``report``,
+    the text for people; ``servers``, which answer; ``required`` and ``recommended``, by record mappings with
+    ``status``, ``wanted``, ``found``, and where there is something to say or to do, ``remark``, ``do`` and the lines to
+    ``enter``; ``unpublished``, the records that :func:`publish` would change. A ``status`` is ok, differs (works, in
+    another way), missing, wrong, or unknown. The exit code is 1 unless all required records are right. It takes 30 s at
+    most.
 
     CLI Example:
 
@@ -1098,10 +1169,10 @@ def check(settings=None, initial=False):
 
         salt-ssh relay chatmail_dns.check
     """
-    settings, wanted = _relay(settings, initial=initial)
+    settings, wanted = _relay(settings, known, initial)
     if not wanted:
-        return _Survey.NOTHING | {"result": _nothing(settings)}
-    return _Survey(wanted, _start(settings)).as_result()
+        return _Survey.NOTHING | {"result": _nothing(settings), "report": _nothing(settings)}
+    return _Survey(wanted, _start(settings)).as_result(_publishable(settings))
 
 
 def publish(settings=None, known=None, initial=False, seconds=120):
@@ -1112,10 +1183,8 @@ def publish(settings=None, known=None, initial=False, seconds=120):
     The pillar names the server (``dns_update_server``) and a key file (``dns_update_key_file``). Where the file is not
     on this host, the salt-ssh that applies states to it is asked: the key stays on that machine.
 
-    settings, initial
+    settings, known, initial
         As in :func:`check`.
-    known
-        Result of :func:`facts`; by default, this host's.
     seconds
         How long to wait.
 
@@ -1133,17 +1202,15 @@ def publish(settings=None, known=None, initial=False, seconds=120):
         return {"success": True, "result": _nothing(settings), "published": {}}
     known = known or facts(settings)
     settings, wanted = _relay(settings, known, initial)
+    if not _publishable(settings):
+        result = _Survey(wanted, _start(settings)).as_result()
+        return {"success": result["success"], "result": result["report"], "published": {}}
     server, key_file = settings["dns_update_server"], settings["dns_update_key_file"]
-    if not (server and key_file):
-        survey = _Survey(wanted, _start(settings))
-        result = survey.as_result()
-        if lines := [_enter(record) for _, record in survey.unpublished()]:
-            result["result"] = "\n".join(["Enter at the provider of the domain:", *lines])
-        return {"success": result["success"], "result": result["result"], "published": {}}
     if Path(key_file).exists():
         published = _publish(wanted, _start(settings), server, key_file, seconds=seconds)
     else:
         published = _request(known, initial, seconds + CHECK_S)
-    after = _Survey(wanted, _start(settings)).as_result()
-    text = f"{len(published)} records were published. {after['result']}"
-    return {"success": after["success"], "result": text, "published": published}
+    after = _Survey(wanted, _start(settings)).as_result(publishable=True)
+    lines = [f"Published: {', '.join(published)}." if published else "There was nothing to publish."]
+    lines.append(after["result"] if after["success"] else after["report"])
+    return {"success": after["success"], "result": "\n".join(lines), "published": published}

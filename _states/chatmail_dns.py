@@ -7,21 +7,6 @@ def __virtual__():
     return "chatmail_dns"
 
 
-def _advice(lines):
-    return [
-        f"- {record}: {line['status']}, found {line['found']}. {line.get('remark', '')}\n{line.get('do', '')}".strip()
-        for record, line in lines.items()
-        if line["status"] not in ("ok", "differs")
-    ]
-
-
-def _comment(found):
-    texts = [found["result"]]
-    if found["success"] and (recommended := _advice(found["recommended"])):
-        texts += ["Recommended:", *recommended]
-    return "\n".join(texts + ([] if found["success"] else _advice(found["required"])))
-
-
 def published(name, settings, initial=False, seconds=120):
     """
     All authoritative servers of the mail domain serve the records that the relay must have.
@@ -50,7 +35,8 @@ def published(name, settings, initial=False, seconds=120):
             return ret | {"result": None, "comment": f"The records would be looked at; {missing} yet."}
         return ret | {"result": False, "comment": f"{missing}. An apply of chatmail.system installs it."}
     found = __salt__["chatmail_dns.check"](settings, initial=initial)
-    ret["comment"] = _comment(found)
+    right = all(line["status"] in ("ok", "differs") for line in (found["required"] | found["recommended"]).values())
+    ret["comment"] = found["result"] if right else found["report"]
     server = settings["dns_update_server"] if settings["dns_update_key_file"] else None
     if not (server and found["unpublished"]):
         if not found["success"]:

@@ -36,10 +36,14 @@ def _functions():
 
 
 def _here(function, **arguments):
-    result = _functions()[f"chatmail_dns.{function}"](**arguments)
+    """What a function of the execution module returns, in the form in which salt-ssh also learns how to print it."""
+    try:
+        result = _functions()[f"chatmail_dns.{function}"](**arguments)
+    except CommandExecutionError as error:
+        result = {"success": False, "result": str(error)}
     if isinstance(result, dict):
         __context__["retcode"] = 0 if result["success"] else 1
-    return result
+    return {"local": {"return": result, "out": "chatmail"}}
 
 
 def records():

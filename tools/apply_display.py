@@ -1,5 +1,6 @@
 """What an apply shows: one moving line a host on a terminal, a bounded number of lines elsewhere; then the outcome."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ LINE_EVERY_S = 30.0
 BAR_WIDTH = 20
 RENDERING = "rendering the states"
 """What the controller does until the first state starts."""
+ZONE_LINE = re.compile(r"\S+ +\d+ +IN ")
 
 
 class Display:
@@ -131,9 +133,11 @@ def _longest(states: Sequence[StateResult], width: int) -> str:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """Wrap each line of a text, keeping its own line breaks."""
-    return [
-        part
-        for line in text.splitlines()
-        for part in textwrap.wrap(line, max(width, 20), break_long_words=False, replace_whitespace=False) or [""]
-    ]
+    """Wrap each line of a text, keeping its own line breaks; lines of a zone file are copied, and stay whole."""
+    wrapped = []
+    for line in text.splitlines():
+        if ZONE_LINE.match(line):
+            wrapped.append(line)
+        else:
+            wrapped += textwrap.wrap(line, max(width, 20), break_long_words=False, replace_whitespace=False) or [""]
+    return wrapped

@@ -1,5 +1,6 @@
 """What leaves is signed, says an independent verifier; while OpenDKIM is away mail waits, and none passes."""
 
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,10 @@ import dns.resolver
 import pytest
 
 from test import messages
+from test.integration.conftest import PERMISSIVE
 from test.integration.mailing import deliver, inbox, submit
+from test.lab.saltconf import SaltFailed
+from test.relay.deploy import quoted_strings
 
 WAIT_S = 30.0
 
@@ -159,6 +163,91 @@ def test_a_restart_in_the_middle_of_traffic_loses_nothing(one, one_host, bob, fo
     assert len(inbox(bob, accepted)) == accepted
 
 
+def test_only_the_signer_can_read_the_keys(one_host):
+    listed = one_host.run(["stat", "--format=%U:%G %a", "/etc/dkimkeys", "/etc/dkimkeys/opendkim.private"]).stdout
+    assert listed == "opendkim:opendkim 700\nopendkim:opendkim 600\n"
+
+
 def test_memory_is_bounded_by_a_start_each_day(one_host):
     show = ["systemctl", "show", "--property=RuntimeMaxUSec,Restart", "opendkim"]
     assert one_host.run(show).stdout.splitlines() == ["Restart=always", "RuntimeMaxUSec=1d"]
+
+
+@pytest.fixture(scope="module")
+def pillar(lab, one_host):
+    """Changes the relay's pillar; gives it, its keys and its records back afterwards."""
+    usual = {"mail_domain": one_host.name, **PERMISSIVE}
+    one_host.run(["cp", "--archive", "/etc/dkimkeys", "/root/dkimkeys"])
+    yield lambda **changes: lab.pillar(one_host.name, {"chatmail": usual | changes})
+    one_host.run(["sh", "-c", "rm -r /etc/dkimkeys && mv /root/dkimkeys /etc && systemctl restart opendkim"])
+    lab.pillar(one_host.name, {"chatmail": usual})
+    for number in (2, 3):
+        lab.withdraw(f"opendkim{number}._domainkey.{one_host.name}", "TXT")
+    lab.salt_ssh(one_host.name, "chatmail_dns.publish")
+
+
+def call(lab, host, function: str) -> str:
+    """What a function says; its success is salt-ssh's exit code."""
+    try:
+        answer, succeeded = lab.salt_ssh(host.name, function), True
+    except SaltFailed as error:
+        answer, succeeded = error.result, False
+    assert answer["success"] is succeeded
+    return answer["result"]
+
+
+def leave(user, domain: str) -> None:
+    recipient = f"someone@{domain}"
+    assert submit(user, recipient, messages.encrypted(user.address, recipient)) is None
+
+
+def selectors(host, user, published_key) -> set[bytes]:
+    """Selectors of the user's messages that wait in the queue; the signature of each is verified."""
+    found = set()
+    for message in queued(host, user.address):
+        verifier = dkim.DKIM(message)
+        assert verifier.verify(dnsfunc=published_key)
+        found.add(verifier.selector)
+    return found
+
+
+def test_keys_are_rotated_and_what_was_signed_before_during_and_after_verifies(
+    lab, one_host, alice, *, unreachable, published_key, pillar
+):
+    with ThreadPoolExecutor(1) as pool:
+        rotation = pool.submit(call, lab, one_host, "chatmail_dkim.rotate")
+        for _ in range(5):
+            leave(alice, unreachable)
+            time.sleep(1)
+        said = rotation.result()
+    assert said.startswith("opendkim2._domainkey._one.test. signs.\nopendkim._domainkey._one.test. stays")
+    leave(alice, unreachable)
+    assert selectors(one_host, alice, published_key) == {b"opendkim", b"opendkim2"}
+    assert "opendkim2._domainkey._one.test. is published, and verifies" in call(lab, one_host, "chatmail_dkim.check")
+    states = lab.salt_ssh(one_host.name, "state.apply", "chatmail.opendkim,chatmail.dns")
+    assert [state["__id__"] for state in states.values() if state["changes"]] == []
+    # The last key is not removed for the asking.
+    assert call(lab, one_host, "chatmail_dkim.rotate") == said
+
+
+def test_where_records_are_entered_by_hand_a_rotation_says_which_and_goes_on(
+    lab, one_host, alice, *, unreachable, published_key, pillar
+):
+    pillar(dns_update_server=None, dns_update_key_file=None)
+    # A week passes.
+    one_host.run(["touch", "--date=8 days ago", "/etc/dkimkeys/KeyTable"])
+    assert "opendkim._domainkey._one.test. is wrong: its time is over.\nRemove it.\n\nThen rotate again" in (
+        call(lab, one_host, "chatmail_dkim.rotate")
+    )
+    lab.withdraw("opendkim._domainkey._one.test", "TXT")
+    assert "are gone" in call(lab, one_host, "chatmail_dkim.rotate")
+    assert "opendkim.private" not in one_host.run(["ls", "/etc/dkimkeys"]).stdout.split()
+
+    said = call(lab, one_host, "chatmail_dkim.rotate")
+    assert "opendkim3._domainkey._one.test. is missing.\nEnter it." in said
+    leave(alice, unreachable)
+    (text,) = re.findall("in one piece: (.*)", said)
+    lab.publish("opendkim3._domainkey._one.test", "TXT", [quoted_strings(text)])
+    assert call(lab, one_host, "chatmail_dkim.rotate").startswith("opendkim3._domainkey._one.test. signs.")
+    leave(alice, unreachable)
+    assert selectors(one_host, alice, published_key) == {b"opendkim2", b"opendkim3"}

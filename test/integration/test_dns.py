@@ -1,10 +1,12 @@
 """Records are published from the controller to the lab's name server within an apply; the keys stay where they are."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from test.integration.leaks import apply_aloud, assert_nowhere, telling
 from test.lab import Host, Lab
 from test.lab.saltconf import SaltFailed
 
@@ -37,11 +39,19 @@ def state(result: dict, identifier: str) -> dict | None:
     return next((one for one in result.values() if one["__id__"] == identifier), None)
 
 
-def test_one_apply_of_a_bare_host_has_published_its_records(lab: Lab, applied):
-    for name in applied:
-        checked = lab.salt_ssh(name, "chatmail_dns.check")
-        assert f"opendkim._domainkey.{name}. TXT" in checked["required"]
-        assert {line["status"] for line in (checked["required"] | checked["recommended"]).values()} == {"ok"}
+def test_one_apply_of_a_bare_host_has_published_its_records(lab: Lab, one_host: Host):
+    checked = lab.salt_ssh(one_host.name, "chatmail_dns.check")
+    assert f"opendkim._domainkey.{one_host.name}. TXT" in checked["required"]
+    assert {line["status"] for line in (checked["required"] | checked["recommended"]).values()} == {"ok"}
+
+
+def test_a_check_is_read_at_a_glance(lab: Lab, two_host: Host):
+    argv = [word for word in lab.salt_ssh_argv(two_host.name, "chatmail_dns.check") if not word.startswith("--out")]
+    shown = subprocess.run(argv, cwd=lab.layout.checkout, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    lines = shown.stdout.decode().splitlines()
+    assert (lines[0], lines[-1]) == ("Required", "All required records are right.")
+    assert {line[:3] for line in lines} >= {"✓ A", "✓ M", "✓ T"}
+    assert not [line for line in lines if line.startswith(("✗", "!")) or len(line) > 74]
 
 
 def test_without_a_key_an_apply_stops_at_the_initial_records_with_what_to_enter(lab: Lab, own):
@@ -97,19 +107,11 @@ def test_a_key_that_the_server_does_not_know_is_refused_by_name(lab: Lab, own, t
 
 
 def test_no_secret_is_printed_or_kept_by_salt(lab: Lab, applied, one_host: Host):
-    """TSIG secret, DKIM and TLS private keys: not in results, Salt's files here, or its files on the host."""
+    """TSIG secret, DKIM and TLS private keys, TURN's secret; those of ACME are in test_certificates."""
     tsig = lab.layout.tsig_secret.read_text()
-    keys = [one_host.run(["cat", path]).stdout for path in ("/etc/dkimkeys/opendkim.private", KEY)]
-    # A line of a key is enough to find it, whatever its line ends became.
-    secrets = [tsig, *(text.splitlines()[len(text.splitlines()) // 2] for text in keys)]
-    again = lab.salt_ssh(one_host.name, "state.apply", "chatmail")
-    files = [path for path in (lab.layout.salt / "run").rglob("*") if path.is_file()]
-    assert files
-    for secret in secrets:
-        assert len(secret) > 30
-        assert secret not in str(applied[one_host.name].states) + str(again)
-        assert [path for path in files if secret.encode() in path.read_bytes()] == []
-        found = one_host.run(["grep", "-rlF", secret, "/tmp", "/var/tmp", "/run", "/root", "/var/cache"], check=False)
-        assert found.stdout == ""
+    files = ("/etc/dkimkeys/opendkim.private", KEY, "/etc/chatmail/turn-secret")
+    secrets = [tsig, *(telling(one_host.read(path)) for path in files)]
+    again, printed = apply_aloud(lab, one_host.name)
+    assert_nowhere(lab, one_host, secrets, str(applied[one_host.name].states) + str(again) + printed)
     # The secret that signs updates is nowhere on the host.
     assert one_host.run(["grep", "-rlF", tsig, "/etc", "/var", "/home", "/usr/local"], check=False).stdout == ""

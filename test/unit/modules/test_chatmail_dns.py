@@ -124,6 +124,17 @@ def test_mta_sts_is_wanted_where_an_external_certificate_covers_its_name():
     ]
 
 
+def test_the_id_of_the_mta_sts_policy_changes_with_the_policy_and_nothing_else(monkeypatch):
+    def wanted(**settings):
+        found = chatmail_dns._wanted(SETTINGS | settings, (IPV4,), (), KEYS, CERTIFICATE)
+        return next(one.values for one in found if one.name.startswith("_mta-sts."))
+
+    before = wanted()
+    assert wanted(privacy_mail="other@example.net") == before
+    monkeypatch.setattr(chatmail_dns, "mta_sts_policy", lambda domain: "mode: testing\r\n")
+    assert wanted() != before
+
+
 def test_a_caa_record_names_the_authority_that_has_the_account():
     certificate = CERTIFICATE | {"account_uri": "https://ca.example/acct/7", "caa_issuers": ["ca.example"]}
     (caa,) = (one for one in chatmail_dns._wanted(SETTINGS, (), (), KEYS, certificate) if one.type == "CAA")
@@ -181,7 +192,33 @@ def test_an_empty_zone_lacks_everything_at_once(serve):
     result = serve("")
     assert not result["success"]
     assert set(statuses(result).values()) == {"missing"}
-    assert all(line["do"].startswith("Enter\n") for line in result["required"].values())
+    lines = (result["required"] | result["recommended"]).values()
+    assert {line["do"] for line in lines} == {"Enter it."}
+    # What is to be entered is a zone in which everything is right.
+    assert not_ok(serve("\n".join(line["enter"] for line in lines) + "\n")) == {}
+
+
+def test_the_report_is_as_wide_as_a_terminal_and_has_what_to_enter_as_a_whole(serve):
+    result = serve(without("^www", f"^{APEX} .* MX ") + f"{APEX} MX 5 mail.example.net.\n")
+    required, recommended, _, enter, verdict = result["report"].split("\n\n")
+    expected = f"""\
+Required
+✓ A     {APEX}                      {IPV4}
+✓ AAAA  {APEX}                      {IPV6}
+✗ MX    {APEX}                      wrong: mail goes to another
+        host
+        wanted  10 {APEX}
+        found   5 mail.example.net.
+        Replace it.
+✗ CNAME www.{APEX}                  missing: {APEX}
+✓ CNAME mta-sts.{APEX}              CNAME {APEX}, 1…
+✓ TXT   _mta-sts.{APEX}             "v=STSv1; id=51f588c2d9ed1…
+✓ TXT   opendkim._domainkey.{APEX}  "v=DKIM1;k=rsa;p=MIIBMIIBM…"""
+    assert required == expected
+    assert recommended.startswith(f"Recommended\n✓ TXT   {APEX}   ")
+    assert enter.split() == [*f"{APEX} 3600 IN MX 10 {APEX} www.{APEX} 3600 IN CNAME {APEX}".split()]
+    assert verdict == "2 of 7 required records are not right."
+    assert max(map(len, f"{required}\n{recommended}".splitlines())) == 74
 
 
 APEX = f"{DOMAIN}."
@@ -326,7 +363,7 @@ def test_servers_that_disagree_are_told_and_waiting_is_advised(serve):
     line = result["required"][f"{APEX} MX"]
     assert (line["status"], result["success"]) == ("missing", False)
     assert "ns2.example.org. (127.0.0.5) has nothing" in line["remark"]
-    assert line["do"].startswith("Wait until all servers have it.")
+    assert line["do"] == "Wait until all servers have it. If that takes longer than an hour: Enter it."
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,11 @@ def test_summary_of_failure_wraps_the_states_own_words():
     assert "      second line" in text.splitlines()
 
 
+def test_lines_of_a_zone_file_stay_whole():
+    line = f'a._domainkey.chat.example.org.    3600 IN TXT "{"x" * 80}" "{"y" * 80}"'
+    assert f"      {line}" in shown(HostResult("relay", (failed(f"Enter:\n{line}"),), (), 3.0)).splitlines()
+
+
 def test_states_that_were_not_run_are_only_counted():
     states = (failed("broken"), *(failed("One or more requisite failed: x", f"s{n}") for n in range(3)))
     text = shown(HostResult("relay", states, (), 3.0))
