@@ -1,21 +1,29 @@
-"""Who may have an address on the relay: invites, for relays that want them (``invite_only``)."""
+"""
+The relay's addresses: which there are, shutting one off, removing one, stopping new ones; and invites, for relays that
+want them (``invite_only``).
+"""
 
 import json
+from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
 CONFIG = "/etc/chatmail/chatmail.ini"
-_INVITES = ["/usr/bin/python3", "-m", "chatmaild.invites"]
+# While it is there, doveauth creates no address.
+NOCREATE = Path("/etc/chatmail-nocreate")
+
+__func_alias__ = {"list_": "list"}
+__outputter__ = {"list_": "chatmail_table", "invites": "chatmail_table"}
 
 
 def __virtual__():
     return "chatmail_account"
 
 
-def _invites(*arguments):
-    """What the relay's own command answers; it runs as vmail, which keeps the invites."""
+def _run(program, *arguments):
+    """What one of the relay's own programs answers; it runs as vmail, whose the mailboxes and invites are."""
     result = __salt__["cmd.run_all"](
-        [*_INVITES, *arguments],
+        ["/usr/bin/python3", "-P", "-m", f"chatmaild.{program}", *arguments],
         runas="vmail",
         cwd="/",
         env={"PYTHONPATH": "/usr/local/lib/chatmaild"},
@@ -24,11 +32,131 @@ def _invites(*arguments):
         output_loglevel="quiet",
     )
     if result["retcode"] != 0:
-        last = result["stderr"].strip().splitlines()[-1:]
-        raise CommandExecutionError(
-            f"{' '.join(last)}. Is this a relay? `salt-ssh relay state.apply chatmail` makes one."
-        )
+        last = " ".join(result["stderr"].strip().splitlines()[-1:])
+        if "No module named" in last or not last:
+            last = f"{last} This is no relay yet: `salt-ssh relay state.apply chatmail` makes one.".lstrip()
+        raise CommandExecutionError(last)
     return json.loads(result["stdout"])
+
+
+def _one(command, address):
+    # An option is no address.
+    if "@" not in str(address) or str(address).startswith("-"):
+        raise CommandExecutionError(
+            f"{address!r} is no address; `salt-ssh relay chatmail_account.list` shows those that there are"
+        )
+    return _run("accounts", command, str(address))
+
+
+def _disconnect(address):
+    """End the sessions of an address; it may have none."""
+    __salt__["cmd.run_all"](["doveadm", "kick", address], python_shell=False, ignore_retcode=True)
+
+
+def list_(order="size", limit=50, banned=False):
+    """
+    List addresses.
+
+    order
+        Which come first: by ``size`` the largest, by ``last_login`` those not used for longest, or by ``address``.
+    limit
+        How many are listed at most.
+    banned
+        Only those that are shut off.
+
+    Returns a mapping: ``count``, how many there are; ``listed``, each with ``address``, ``size`` (bytes, as its quota
+    counts), ``last_login`` (Unix seconds of the day) and ``banned``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_account.list
+        salt-ssh relay chatmail_account.list order=last_login limit=1000
+    """
+    options = [f"--order={order}", f"--limit={limit}", *(["--banned"] if banned else [])]
+    return _run("accounts", "list", *options)
+
+
+def info(address):
+    """
+    Return what there is to tell of an address: as ``list`` does, and ``messages``, ``takes_cleartext`` (whether
+    unencrypted mail may come in), ``connections``. Raises ``CommandExecutionError`` if there is no such address.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_account.info alice1234@chat.example.org
+    """
+    told = _one("info", address)
+    who = __salt__["cmd.run_all"](["doveadm", "-f", "tab", "who", "-1", told["address"]], python_shell=False)
+    return {**told, "connections": max(0, len(who["stdout"].splitlines()) - 1)}
+
+
+def ban(address):
+    """
+    Shut an address off: it cannot log in, and mail to and from it is dropped. Its messages stay; what it is connected
+    with is closed. Returns as ``list`` does. Raises ``CommandExecutionError`` if there is no such address.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_account.ban alice1234@chat.example.org
+    """
+    told = _one("ban", address)
+    _disconnect(told["address"])
+    return told
+
+
+def unban(address):
+    """
+    Undo ``ban``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_account.unban alice1234@chat.example.org
+    """
+    return _one("unban", address)
+
+
+def delete(address):
+    """
+    Remove an address with all its messages for good. Whoever logs in with it next creates it anew: ``ban`` keeps
+    people out. Returns what was removed, as ``list`` does. Raises ``CommandExecutionError`` if there is none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_account.delete alice1234@chat.example.org
+    """
+    told = _one("info", address)
+    _disconnect(told["address"])
+    return _one("delete", told["address"])
+
+
+def nocreate(on=None):
+    """
+    Stop the creation of addresses (``on=True``), or let it go on (``on=False``). Those that there are stay. Returns
+    whether it is stopped; without ``on`` nothing is changed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_account.nocreate on=True
+    """
+    if on not in (None, True, False):
+        raise CommandExecutionError(f"on is {on!r}; allowed is True or False, or nothing")
+    if on:
+        NOCREATE.touch(mode=0o644)
+    elif on is False:
+        NOCREATE.unlink(missing_ok=True)
+    return NOCREATE.exists()
 
 
 def _link(token):
@@ -54,7 +182,7 @@ def invite(uses=1, days=7):
 
         salt-ssh relay chatmail_account.invite uses=10 days=30
     """
-    made = _invites("make", f"--uses={uses}", f"--days={days}")
+    made = _run("invites", "make", f"--uses={uses}", f"--days={days}")
     return {**made, "link": _link(made["token"])}
 
 
@@ -68,7 +196,7 @@ def invites():
 
         salt-ssh relay chatmail_account.invites
     """
-    return [{**valid, "link": _link(valid["token"])} for valid in _invites("list")]
+    return [{**valid, "link": _link(valid["token"])} for valid in _run("invites", "list")]
 
 
 def revoke_invite(token):
@@ -83,7 +211,7 @@ def revoke_invite(token):
     """
     # An option or a path is no token; neither reaches the command.
     token = str(token)
-    if not token.isalnum() or _invites("revoke", token) is not True:
+    if not token.isalnum() or _run("invites", "revoke", token) is not True:
         raise CommandExecutionError(
             f"there is no invite {token!r}; `salt-ssh relay chatmail_account.invites` shows those that are valid"
         )

@@ -60,6 +60,7 @@ RESERVED_LOCAL_PARTS = frozenset(
         "www",
     ]
 )
+PROBES = ("status-probe-1", "status-probe-2")  # those of the addresses between which a status sends a message
 
 _LOCAL_PART = re.compile("[a-z0-9._-]+")
 
@@ -102,7 +103,7 @@ def refusal(config: Config, address: str, password: str) -> str | None:
         return f"the local part does not have {config.username_min_length} to {config.username_max_length} characters"
     if not _LOCAL_PART.fullmatch(local_part):
         return "the local part has other characters than a-z 0-9 . _ -"
-    if local_part in RESERVED_LOCAL_PARTS:
+    if local_part in RESERVED_LOCAL_PARTS or local_part in PROBES:
         return "the local part is reserved"
     return None
 

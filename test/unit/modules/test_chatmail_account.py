@@ -1,4 +1,4 @@
-"""Invites are made, listed and withdrawn by the relay's own command."""
+"""Addresses and invites are looked after by the relay's own programs, run as vmail."""
 
 import json
 
@@ -12,16 +12,19 @@ LINK = "DCACCOUNT:https://chat.test/new?invite=abcdefgh0123"
 
 
 class Host:
-    """A relay whose command answers what it is told to."""
+    """A relay whose programs answer what they are told to."""
 
     def __init__(self) -> None:
         self.answer = {"retcode": 0, "stdout": "null", "stderr": ""}
         self.commands = []
 
     def run_all(self, command, **options):
-        assert options["runas"] == "vmail"
         assert options["python_shell"] is False
-        self.commands.append(command[3:])
+        if command[0] == "doveadm":
+            self.commands.append(command)
+            return {"retcode": 68, "stdout": "", "stderr": "no users kicked"}
+        assert options["runas"] == "vmail"
+        self.commands.append(command[4:])
         return self.answer
 
 
@@ -64,3 +67,34 @@ def test_what_the_command_says_is_passed_on(host):
     host.answer.update(retcode=2, stderr="usage: ...\nargument --uses: '0' is not allowed\n")
     with pytest.raises(CommandExecutionError, match="argument --uses: '0' is not allowed"):
         chatmail_account.invite(uses=0)
+
+
+ALICE = {"address": "alice1234@chat.test", "size": 5, "last_login": 0, "banned": True}
+
+
+def test_a_ban_ends_the_sessions_of_the_address(host):
+    host.answer["stdout"] = json.dumps(ALICE)
+    assert chatmail_account.ban("Alice1234@chat.test") == ALICE
+    assert host.commands == [["ban", "Alice1234@chat.test"], ["doveadm", "kick", "alice1234@chat.test"]]
+
+
+def test_sessions_end_before_the_mailbox_goes(host):
+    host.answer["stdout"] = json.dumps(ALICE)
+    assert chatmail_account.delete("alice1234@chat.test") == ALICE
+    assert [command[0] for command in host.commands] == ["info", "doveadm", "delete"]
+
+
+@pytest.mark.parametrize("address", ["", "alice1234", "--config=@x", "-v@chat.test", None, 5])
+def test_what_is_no_address_reaches_no_program(host, address):
+    for function in (chatmail_account.info, chatmail_account.ban, chatmail_account.unban, chatmail_account.delete):
+        with pytest.raises(CommandExecutionError, match="is no address"):
+            function(address)
+    assert host.commands == []
+
+
+def test_creation_is_stopped_and_goes_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(chatmail_account, "NOCREATE", tmp_path / "nocreate")
+    states = [chatmail_account.nocreate(on) for on in (None, True, True, None, False, False)]
+    assert states == [False, True, True, True, False, False]
+    with pytest.raises(CommandExecutionError, match="allowed is True or False"):
+        chatmail_account.nocreate("maybe")
