@@ -62,3 +62,16 @@ preflight-adopted:
       - chatmail_preflight: preflight
     - order: 200
     - failhard: True
+
+# For functions that have no pillar, as under salt-ssh: what chatmail_relay.status compares the host with.
+preflight-settings:
+  file.managed:
+    - name: /etc/chatmail/relay.json
+    - contents: {{ {"settings": settings, "ports": ports} | json | json }}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+    - require:
+      - chatmail_preflight: preflight-adopted
+    - order: 201

@@ -4,10 +4,12 @@ import importlib
 import inspect
 
 import pytest
+import salt.loader
 
 from test.salt.minion import CHECKOUT
 
 MODULES = sorted(path.stem for path in (CHECKOUT / "_modules").glob("*.py"))
+OUTPUTTERS = sorted(path.stem for path in (CHECKOUT / "_output").glob("*.py"))
 STATES = sorted(path.stem for path in (CHECKOUT / "_states").glob("*.py"))
 
 
@@ -32,3 +34,9 @@ def test_a_state_loads_and_shows_an_example(loaders, module):
     for name in names:
         if name not in ("mod_watch", "mod_init"):
             assert ".. code-block:: yaml" in inspect.getdoc(getattr(source, name)), name
+
+
+def test_outputters_load_and_are_those_that_functions_name(loaders):
+    assert set(OUTPUTTERS) <= set(salt.loader.outputters(loaders.opts))
+    ours = [function for module in MODULES for function in functions(loaders.modules, module).values()]
+    assert {getattr(function, "__outputter__", "nested") for function in ours} == {"nested", *OUTPUTTERS}

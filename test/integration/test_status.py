@@ -1,0 +1,475 @@
+"""``chatmail_relay.status`` names the cause and the next step, for one fault at a time, and nothing besides."""
+
+import base64
+import contextlib
+import dataclasses
+import io
+import json
+import re
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from test.lab import Host, Lab
+from test.lab.saltconf import SaltFailed
+from test.salt.minion import CHECKOUT
+
+DRIVER = Path(__file__).with_name("status_on_host.py")
+DIRECTORY = "/root/status"
+MAILBOXES = "/home/vmail/mail/_one.test"
+CERTIFICATE, KEY = "/etc/ssl/certs/mailserver.pem", "/etc/ssl/private/mailserver.key"
+RELAY = "/etc/chatmail/relay.json"
+PLUGIN = "/usr/lib/dovecot/modules/lib20_imap_instant_plugin.so"
+STAMP = "/var/lib/systemd/timers/stamp-chatmail-expire.timer"
+LIMIT = "/proc/sys/fs/inotify/max_user_instances"
+SETTLE_S = 20
+
+# The relay's own certificate, but its time is over.
+EXPIRE = f"""
+import datetime
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+old = x509.load_pem_x509_certificate(open("{CERTIFICATE}", "rb").read())
+key = serialization.load_pem_private_key(open("{KEY}", "rb").read(), None)
+now = datetime.datetime.utcnow()
+new = x509.CertificateBuilder(old.issuer, old.subject, old.public_key(), old.serial_number)
+new = new.not_valid_before(now - datetime.timedelta(90)).not_valid_after(now - datetime.timedelta(1))
+for extension in old.extensions:
+    new = new.add_extension(extension.value, extension.critical)
+open("{CERTIFICATE}", "wb").write(new.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+"""
+# Holds a port; says so when it has it.
+LISTEN = """
+import socket, sys
+with socket.create_server((sys.argv[1], int(sys.argv[2]))) as server:
+    while True:
+        server.accept()[0].close()
+"""
+LOWER = """
+import json, sys
+path, key, value = sys.argv[1:]
+relay = json.load(open(path))
+relay["settings"][key] = value
+json.dump(relay, open(path, "w"))
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A fault, made and undone by shell commands on the relay; what status says of it; by how much the clock is off."""
+
+    name: str
+    inject: str
+    undo: str
+    check: str
+    what: str
+    do: str
+    level: str = "error"
+    clock_s: float = 0
+
+
+def dead(unit: str, level: str = "error") -> Fault:
+    """A unit that somebody has stopped."""
+    name = unit.removesuffix(".service")
+    return Fault(
+        f"dead-{name}",
+        f"systemctl stop {unit}",
+        f"systemctl start {unit}",
+        "services",
+        f"^{re.escape(name)} is stopped: .",
+        f"^systemctl restart {re.escape(name)}",
+        level,
+    )
+
+
+def taken(unit: str, address: str, port: int) -> Fault:
+    """A port that a stranger holds, so that its owner does not start."""
+    return Fault(
+        f"port-{port}-taken",
+        f"systemctl stop {unit}; systemd-run --quiet --unit=stranger python3 -c '{LISTEN}' {address} {port};"
+        f" until ss -Hltn sport = :{port} | grep -q .; do sleep 0.1; done; timeout 5 systemctl start {unit}",
+        f"systemctl stop stranger; systemctl reset-failed {unit}; systemctl restart {unit}",
+        "services",
+        rf"^port {port}/tcp is needed by {unit.partition('@')[0]}, but taken by python3 \(process \d+, stranger",
+        f"systemctl disable --now stranger.service.*; then systemctl restart {unit}",
+    )
+
+
+def saved(path: str, change: str, **more) -> dict:
+    """A file that is changed, and put back with owner and mode."""
+    return {"inject": f"cp -a {path} {path}.kept; {change}", "undo": f"mv {path}.kept {path}", **more}
+
+
+FAULTS = [
+    dead("postfix@-.service"),
+    dead("dovecot.service"),
+    dead("doveauth.service"),
+    dead("filtermail.service"),
+    dead("filtermail-incoming.service"),
+    dead("opendkim.service"),
+    dead("unbound.service"),
+    dead("postfix-mta-sts-resolver.service"),
+    dead("nginx.service"),
+    dead("chatmail-metadata.service"),
+    dead("chatmail-newemail.service", "warning"),
+    dead("lastlogin.service", "warning"),
+    dead("coturn.service", "warning"),
+    dead("chatmail-turn.socket", "warning"),
+    taken("postfix@-", "0.0.0.0", 25),
+    taken("filtermail", "127.0.0.1", 10080),
+    Fault(
+        "crash-loop",
+        "mkdir -p /run/systemd/system/lastlogin.service.d;"
+        " printf '[Service]\\nType=exec\\nExecStart=\\nExecStart=/bin/sh -c \"echo no way; exit 1\"\\nRestartSec=30\\n'"
+        " > /run/systemd/system/lastlogin.service.d/x.conf;"
+        " systemctl daemon-reload; systemctl restart lastlogin; sleep 0.5",
+        "rm -r /run/systemd/system/lastlogin.service.d; systemctl daemon-reload; systemctl restart lastlogin",
+        "services",
+        r"^lastlogin crashes again and again \(it said: no way\)",
+        "journalctl -u lastlogin",
+        "warning",
+    ),
+    Fault(
+        "foreign-unit-failed",
+        "systemd-run --quiet --unit=stray false; sleep 0.3",
+        "systemctl reset-failed stray",
+        "services",
+        "^stray has failed",
+        "^journalctl -u stray",
+        "warning",
+    ),
+    Fault(
+        "not-at-boot",
+        "systemctl --quiet disable filtermail",
+        "systemctl --quiet enable filtermail",
+        "services",
+        "^filtermail runs, but does not start at the next boot",
+        "systemctl enable filtermail",
+        "warning",
+    ),
+    Fault(
+        "nginx-configuration",
+        "echo 'server { bad }' > /etc/nginx/chatmail.d/x.conf",
+        "rm /etc/nginx/chatmail.d/x.conf",
+        "services",
+        r"^nginx runs, but would not start again: its configuration is broken: .*/etc/nginx/chatmail\.d/x\.conf:1",
+        "^mend that file, or .*salt-ssh relay state.apply chatmail.nginx; then systemctl restart nginx",
+    ),
+    Fault(
+        "dovecot-configuration",
+        "echo bad >> /etc/dovecot/dovecot.conf; systemctl restart dovecot; true",
+        "sed -i '$d' /etc/dovecot/dovecot.conf; systemctl restart dovecot",
+        "services",
+        "^dovecot does not run: its configuration is broken: .*dovecot.conf",
+        "salt-ssh relay state.apply chatmail.dovecot",
+    ),
+    Fault(
+        "socket-gone",
+        "rm /run/doveauth/doveauth.socket",
+        "systemctl restart doveauth",
+        "sockets",
+        "^doveauth runs, but its socket /run/doveauth/doveauth.socket is gone",
+        "^systemctl restart doveauth",
+    ),
+    Fault(
+        "certificate-expired",
+        **saved(CERTIFICATE, f"python3 -W ignore -c '{EXPIRE}'"),
+        check="certificate",
+        what=f"^{CERTIFICATE} ends at ",
+        do="^salt-ssh relay state.apply chatmail.tls",
+    ),
+    Fault(
+        "certificate-not-matching",
+        **saved(KEY, f"openssl ecparam -name prime256v1 -genkey -noout -out {KEY}"),
+        check="certificate",
+        what=f"^the key in {KEY} does not belong to the certificate",
+        do="^salt-ssh relay state.apply chatmail.tls",
+    ),
+    Fault(
+        "disk-full",
+        f"mount -t tmpfs -o size=4M,uid=vmail,gid=vmail,mode=0700 none {MAILBOXES}",
+        f"umount -l {MAILBOXES}",
+        "disk",
+        rf"^the disk is full: {MAILBOXES} has [34]\.\d M free",
+        "^make room",
+    ),
+    Fault(
+        "inotify-low",
+        f"echo 128 > /run/limit; mount --bind /run/limit {LIMIT}",
+        f"umount {LIMIT}",
+        "clients",
+        "^the kernel allows 128 inotify instances",
+        "^salt-ssh relay state.apply chatmail.dovecot; in a container, set fs.inotify",
+        "warning",
+    ),
+    Fault(
+        "store-owner",
+        f"chown root {MAILBOXES}",
+        f"chown vmail {MAILBOXES}",
+        "mailboxes",
+        f"^the owner of {MAILBOXES} is not vmail",
+        f"^chown -R vmail:vmail {MAILBOXES}",
+    ),
+    Fault(
+        "mailbox-owner",
+        f"mkdir {MAILBOXES}/restored1@_one.test",
+        f"rmdir {MAILBOXES}/restored1@_one.test",
+        "mailboxes",
+        rf"^the owner of 1 of \d+ directories in {MAILBOXES} is not vmail",
+        f"^chown -R vmail:vmail {MAILBOXES}",
+    ),
+    Fault(
+        "clock", "", "", "clock", "^the clock is 2 h ahead of this machine's", "systemd-timesyncd", clock_s=2.5 * 3600
+    ),
+    Fault(
+        "resolver-mute",
+        "systemctl kill --signal=STOP unbound",
+        "systemctl kill --signal=CONT unbound",
+        "resolver",
+        "^unbound runs, but does not resolve names",
+        "journalctl -u unbound",
+    ),
+    Fault(
+        "resolver-not-asked",
+        **saved("/etc/resolv.conf", "echo nameserver 127.0.0.2 > /etc/resolv.conf"),
+        check="resolver",
+        what="^/etc/resolv.conf names 127.0.0.2 first",
+        do="^salt-ssh relay state.apply chatmail.unbound",
+        level="warning",
+    ),
+    Fault(
+        "plugin-missing",
+        f"mv {PLUGIN} /root/",
+        f"mv /root/{PLUGIN.rpartition('/')[2]} {PLUGIN}",
+        "plugin",
+        "^Dovecot loads its plugin for instant notices, which is missing or .*: nobody can read mail",
+        "^systemctl restart dovecot, to do without it; salt-ssh relay state.apply chatmail.dovecot builds it",
+    ),
+    Fault(
+        "expiry-off",
+        "systemctl --quiet disable --now chatmail-expire.timer",
+        "systemctl --quiet enable --now chatmail-expire.timer",
+        "services",
+        "^chatmail-expire.timer is stopped: old messages",
+        "systemctl restart chatmail-expire.timer; systemctl enable chatmail-expire.timer",
+        "warning",
+    ),
+    Fault(
+        "expiry-overdue",
+        **saved(STAMP, f"touch -d '3 days ago' {STAMP}"),
+        check="expiry",
+        what="^old mail was removed 3 days ago for the last time",
+        do="^systemctl start chatmail-expire",
+        level="warning",
+    ),
+    Fault(
+        "memory-low",
+        **saved(RELAY, f"python3 -c '{LOWER}' {RELAY} min_available_memory 999G"),
+        check="memory",
+        what="^memory is low, .* no address is created below 999.0 G",
+        do="ps -eo rss",
+        level="warning",
+    ),
+    Fault(
+        "reboot-pending",
+        "touch /run/reboot-required",
+        "rm /run/reboot-required",
+        "packages",
+        "^a reboot is pending",
+        "^systemctl reboot",
+        "warning",
+    ),
+    Fault(
+        "log-on-disk",
+        "touch /var/log/mail.log",
+        "rm /var/log/mail.log",
+        "privacy",
+        "^who writes to whom is kept on disk: /var/log/mail.log",
+        "^apt purge rsyslog; rm -r /var/log/mail.log",
+        "warning",
+    ),
+    Fault(
+        "nocreate",
+        "touch /etc/chatmail-nocreate",
+        "rm /etc/chatmail-nocreate",
+        "creation",
+        "^no address is created: /etc/chatmail-nocreate is there",
+        "salt-ssh relay chatmail_account.nocreate on=False",
+        "note",
+    ),
+    Fault(
+        "no-relay",
+        f"mv {RELAY} {RELAY}.kept",
+        f"mv {RELAY}.kept {RELAY}",
+        "relay",
+        "^this host is no relay yet",
+        "^salt-ssh relay state.apply chatmail",
+    ),
+]
+
+
+LIMITED = next(
+    dataclasses.replace(fault, inject=fault.inject.replace("128", "1"))
+    for fault in FAULTS
+    if fault.name == "inotify-low"
+)
+
+
+@pytest.fixture(scope="module")
+def examine(one_host: Host) -> Iterator[Callable[..., dict]]:
+    """What status finds on the first relay now. At the end of all tests nothing is found."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(CHECKOUT / "_modules", "modules")
+        tar.add(DRIVER, "driver.py")
+    text = base64.b64encode(archive.getvalue()).decode()
+    one_host.run(["sh", "-c", f"mkdir -p {DIRECTORY} && base64 -d | tar -x -C {DIRECTORY}"], input=text)
+
+    def examine(clock_s: float = 0) -> dict:
+        script = f"exec python3 {DIRECTORY}/driver.py {DIRECTORY}/modules /var/tmp/.root_*_salt/pyall {clock_s}"
+        return json.loads(one_host.run(["sh", "-c", script]).stdout)
+
+    assert examine()["findings"] == []
+    yield examine
+    # A daemon that was started a moment ago may not listen yet.
+    deadline = time.monotonic() + SETTLE_S
+    while (found := examine()["findings"]) and time.monotonic() < deadline:
+        time.sleep(1)
+    assert found == []
+    assert "status-probe" not in one_host.run(["ls", MAILBOXES]).stdout
+    one_host.run(["rm", "-r", DIRECTORY])
+
+
+@contextlib.contextmanager
+def broken(host: Host, fault: Fault) -> Iterator[None]:
+    host.run(["sh", "-c", fault.inject], check=False)
+    try:
+        yield
+    finally:
+        host.run(["sh", "-c", fault.undo])
+
+
+def only(found: dict) -> dict:
+    """The one finding that there is."""
+    assert len(found["findings"]) == 1, found["findings"]
+    return found["findings"][0]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_is_named_alone_with_what_to_do(one_host: Host, examine, fault: Fault):
+    with broken(one_host, fault):
+        found = examine(fault.clock_s)
+    finding = only(found)
+    assert (finding["check"], finding["level"]) == (fault.check, fault.level)
+    assert re.search(fault.what, finding["what"])
+    assert re.search(fault.do, finding["do"])
+    assert found["level"] == fault.level
+
+
+def test_a_base_that_is_down_is_not_asked_twice(one_host: Host, examine):
+    with broken(one_host, dead("dovecot.service")):
+        levels = {line["check"]: line["level"] for line in examine()["checks"]}
+    skipped = {name for name, level in levels.items() if level == "skipped"}
+    assert skipped == {"plugin", "queue", "clients", "probe"}
+    assert levels["sockets"] == levels["served"] == "ok"
+
+
+OTHER_KEY = ['"v=DKIM1; k=rsa; p=MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAKZ"']
+
+
+@pytest.mark.parametrize(
+    ("record", "values", "what"),
+    [
+        ("_one.test. MX", [], "is missing"),
+        ("opendkim._domainkey._one.test. TXT", OTHER_KEY, "is wrong: it is not the key with which this host signs"),
+    ],
+    ids=["gone", "other-key"],
+)
+def test_a_record_that_is_not_as_wanted_is_named(lab: Lab, examine, record, values, what):
+    lab.withdraw(*record.split())
+    if values:
+        lab.publish(*record.split(), values)
+    try:
+        finding = only(examine())
+    finally:
+        lab.salt_ssh("_one.test", "chatmail_dns.publish")
+    assert (finding["check"], finding["level"]) == ("names", "error")
+    assert finding["what"] == f"the DNS record {record} {what}"
+    assert finding["do"] == "salt-ssh relay chatmail_dns.publish"
+
+
+def test_inotify_instances_that_are_used_up_are_told(one_host: Host, examine, alice):
+    with alice.imap() as client, broken(one_host, LIMITED):
+        client.idle()
+        finding = only(examine())
+    assert (finding["check"], finding["level"]) == ("clients", "error")
+    assert re.search("^[12] of 1 inotify instances are in use: notices .* late", finding["what"])
+
+
+def test_a_dead_destination_is_named_tried_and_dropped(lab: Lab, one_host: Host, examine):
+    """Nobody listens on the name server's port 25. With its mail goes what waits for it alone."""
+    lab.publish("dead.test", "A", [str(lab.name_server.ipv4)])
+    send = (
+        "for n in $(seq 100); do echo | sendmail -f '<>' a@dead.test; done;"
+        " echo | sendmail -f '<>' b@dead.test,c@other.test"
+    )
+    lab.publish("other.test", "A", [str(lab.name_server.ipv4)])
+    try:
+        one_host.run(["sh", "-c", send])
+        deadline = time.monotonic() + 60
+        while (lines := queue(lab))[0]["deferred"] < 101 and time.monotonic() < deadline:
+            time.sleep(1)
+        assert [(line["destination"], line["messages"]) for line in lines] == [("dead.test", 101), ("other.test", 1)]
+        assert "Connection refused" in lines[0]["reason"]
+
+        finding = only(examine())
+        assert (finding["check"], finding["level"]) == ("queue", "warning")
+        assert re.search("^101 messages wait for dead.test, since .*: .*Connection refused", finding["what"])
+        assert re.search("^salt-ssh relay chatmail_queue.retry dead.test once", finding["do"])
+
+        assert lab.salt_ssh("_one.test", "chatmail_queue.retry", "other.test") == {"tried": 1}
+        assert lab.salt_ssh("_one.test", "chatmail_queue.drop", "dead.test") == {"dropped": 100, "kept": 1}
+        assert [line["messages"] for line in queue(lab)] == [1, 1]
+        with pytest.raises(SaltFailed, match=r"nothing waits for nobody\.test"):
+            lab.salt_ssh("_one.test", "chatmail_queue.drop", "nobody.test")
+    finally:
+        one_host.run(["postsuper", "-d", "ALL"])
+        lab.withdraw("dead.test", "A")
+        lab.withdraw("other.test", "A")
+
+
+def queue(lab: Lab) -> list[dict]:
+    return lab.salt_ssh("_one.test", "chatmail_queue.list")
+
+
+def test_a_killed_probe_leaves_nothing_for_the_next(one_host: Host, examine):
+    make = "PYTHONPATH=/usr/local/lib/chatmaild exec runuser -u vmail -- python3 -P -m chatmaild.accounts make-probes"
+    one_host.run(["sh", "-c", make])
+    assert "status-probe-1@" in one_host.run(["ls", MAILBOXES]).stdout
+    assert examine()["findings"] == []
+    assert "status-probe" not in one_host.run(["ls", MAILBOXES]).stdout
+
+
+def test_people_see_lines_machines_json_and_both_an_exit_code(lab: Lab, one_host: Host, examine):
+    def status(*options: str) -> subprocess.CompletedProcess:
+        program, config, *_ = lab.salt_ssh_argv("_one.test")
+        argv = [program, config, *options, "_one.test", "chatmail_relay.status"]
+        return subprocess.run(argv, capture_output=True, text=True, cwd=CHECKOUT, timeout=120, check=False)
+
+    well = status()
+    assert (well.returncode, well.stderr) == (0, "")
+    assert well.stdout.startswith("_one.test: all is well")
+    assert re.search(r"ok +probe +a message took \d\.\d\d s", well.stdout)
+    assert "open in the firewall TCP 25 80 143 443 465 587 993; UDP 3478 49152-65535" in well.stdout
+    with broken(one_host, dead("filtermail.service")):
+        ill = status("--out=json")
+        seen = status()
+    assert ill.returncode == seen.returncode == 20
+    assert only(json.loads(ill.stdout)["_one.test"])["what"] == "filtermail is stopped: nobody can send"
+    assert "FAULT    services    filtermail is stopped: nobody can send" in seen.stdout
+    assert "do  systemctl restart filtermail" in seen.stdout
+    assert max(map(len, seen.stdout.splitlines())) <= 80

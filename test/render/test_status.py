@@ -1,0 +1,29 @@
+"""What status looks for is what the states bring."""
+
+import pytest
+
+from _modules.chatmail_relay import SOCKETS, UNITS
+from test.render.conftest import PILLARS
+
+# Started by others, or no part of the relay.
+NOT_LOOKED_AT = {"systemd-journald.service"}
+
+
+def unit_name(name: str) -> str:
+    return name if name.endswith((".timer", ".socket", ".path")) else f"{name}.service"
+
+
+@pytest.mark.parametrize("pillar", sorted(PILLARS))
+def test_every_service_of_the_states_is_looked_at_and_no_other(pillar, renderer):
+    given = renderer.pillar(PILLARS[pillar])
+    started = {
+        unit_name(chunk["name"])
+        for chunk in renderer.low(given)
+        if (chunk["state"], chunk["fun"]) == ("service", "running")
+    }
+    wanted = {unit.name for unit in UNITS if unit.is_wanted(renderer.settings(given))}
+    assert wanted == started - NOT_LOOKED_AT
+
+
+def test_every_socket_is_one_of_a_unit_that_is_looked_at():
+    assert set(SOCKETS.values()) <= {unit.name for unit in UNITS}
