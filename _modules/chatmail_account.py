@@ -4,6 +4,7 @@ want them (``invite_only``).
 """
 
 import json
+import time
 from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
@@ -11,9 +12,13 @@ from salt.exceptions import CommandExecutionError
 CONFIG = "/etc/chatmail/chatmail.ini"
 # While it is there, doveauth creates no address.
 NOCREATE = Path("/etc/chatmail-nocreate")
+DISCONNECT_S = 10
 
 __func_alias__ = {"list_": "list"}
-__outputter__ = {"list_": "chatmail_table", "invites": "chatmail_table"}
+__outputter__ = dict.fromkeys(
+    ("list_", "info", "ban", "unban", "delete", "invite", "invites"),
+    "chatmail_table",
+)
 
 
 def __virtual__():
@@ -48,9 +53,25 @@ def _one(command, address):
     return _run("accounts", command, str(address))
 
 
+def _connections(address):
+    """How many clients are connected with an address."""
+    who = __salt__["cmd.run_all"](["doveadm", "-f", "tab", "who", "-1", address], python_shell=False)
+    # The first line is a heading.
+    return max(0, len(who["stdout"].splitlines()) - 1)
+
+
 def _disconnect(address):
-    """End the sessions of an address; it may have none."""
-    __salt__["cmd.run_all"](["doveadm", "kick", address], python_shell=False, ignore_retcode=True)
+    """End what a banned address is connected with. Raises ``CommandExecutionError`` if that does not end in time."""
+    end = time.monotonic() + DISCONNECT_S
+    while connections := _connections(address):
+        if time.monotonic() > end:
+            raise CommandExecutionError(
+                f"{address} is banned, but {connections} clients are still connected with it; on the relay, "
+                "`systemctl restart dovecot` ends all connections"
+            )
+        # One that hibernated a moment ago is not a process of its own yet.
+        __salt__["cmd.run_all"](["doveadm", "kick", address], python_shell=False, ignore_retcode=True)
+        time.sleep(0.1)
 
 
 def list_(order="size", limit=50, banned=False):
@@ -90,14 +111,13 @@ def info(address):
         salt-ssh relay chatmail_account.info alice1234@chat.example.org
     """
     told = _one("info", address)
-    who = __salt__["cmd.run_all"](["doveadm", "-f", "tab", "who", "-1", told["address"]], python_shell=False)
-    return {**told, "connections": max(0, len(who["stdout"].splitlines()) - 1)}
+    return {**told, "connections": _connections(told["address"])}
 
 
 def ban(address):
     """
-    Shut an address off: it cannot log in, and mail to and from it is dropped. Its messages stay; what it is connected
-    with is closed. Returns as ``list`` does. Raises ``CommandExecutionError`` if there is no such address.
+    Shut an address off: it cannot log in, and mail to and from it is dropped. Its messages stay; its clients
+    are disconnected. Returns as ``list`` does. Raises ``CommandExecutionError`` if there is no such address.
 
     CLI Example:
 
@@ -134,7 +154,8 @@ def delete(address):
 
         salt-ssh relay chatmail_account.delete alice1234@chat.example.org
     """
-    told = _one("info", address)
+    # Nobody logs in, and nothing comes in, while it goes.
+    told = _one("ban", address)
     _disconnect(told["address"])
     return _one("delete", told["address"])
 

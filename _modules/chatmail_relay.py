@@ -622,10 +622,11 @@ def _names(settings):
 
 
 def _collect_certificate(settings):
-    pair = settings["tls_cert_path"], settings["tls_key_path"], _names(settings)
-    broken = __salt__["chatmail_cert.problems"](*pair)
-    soon = [] if broken else __salt__["chatmail_cert.problems"](*pair, days_left=CERTIFICATE_WARNING_DAYS)
-    return {"broken": broken, "soon": soon}
+    problems = functools.partial(
+        __salt__["chatmail_cert.problems"], settings["tls_cert_path"], settings["tls_key_path"], _names(settings)
+    )
+    broken = problems(chain=settings["tls_mode"] == "external")
+    return {"broken": broken, "soon": [] if broken else problems(days_left=CERTIFICATE_WARNING_DAYS)}
 
 
 def _judge_certificate(facts, settings):

@@ -1,6 +1,7 @@
 """Operators list addresses, shut one off, remove one, and stop the creation of new ones."""
 
 import re
+import time
 
 import pytest
 
@@ -12,6 +13,8 @@ from test.mail_clients import ImapError
 from test.relay.delivery import Relay, User, new_user
 
 RELAY = "_one.test"
+# imap_hibernate_timeout is a second.
+HIBERNATED_S = 2
 
 
 @pytest.fixture
@@ -47,13 +50,18 @@ def test_an_address_is_listed_shut_off_let_in_and_removed(account, one: Relay, o
         "banned": False,
     }
 
-    with bob.imap() as client:
+    # Hibernated, and one that speaks.
+    with bob.imap() as idle, bob.imap() as client:
+        idle.idle()
+        time.sleep(HIBERNATED_S)
         told = account("info", bob.address)
-        assert (told["messages"], told["takes_cleartext"], told["connections"]) == (1, False, 1)
+        assert (told["messages"], told["takes_cleartext"], told["connections"]) == (1, False, 2)
         assert account("ban", bob.address.upper())["banned"] is True
         # What was connected is no longer.
         with pytest.raises((ImapError, OSError)):
             client.command("NOOP")
+        with pytest.raises((ImapError, OSError)):
+            idle.done()
     assert not can_log_in(bob)
     assert [line["address"] for line in account("list", "banned=True")["listed"]] == [bob.address]
     assert account("unban", bob.address)["banned"] is False

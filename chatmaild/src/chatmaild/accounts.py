@@ -115,8 +115,15 @@ def info(box: Mailbox) -> dict:
 
 
 def ban(box: Mailbox) -> dict:
-    """Shut the address off: no login, and mail to and from it is dropped. Its messages stay."""
+    """Shut the address off: no login, and mail to and from it is dropped. Its messages stay.
+
+    Clients that are connected stay so. Those that hibernate share one process, so that Dovecot cannot end one of them;
+    something new in their folders brings each back to a process of its own. Dovecot passes over hidden files there.
+    """
     box.disabled_path.touch(mode=0o600)
+    for folder in (*box.path.glob("new"), *box.path.glob(".*/new")):
+        (folder / ".banned").touch()
+        (folder / ".banned").unlink(missing_ok=True)
     return asdict(account(box))
 
 

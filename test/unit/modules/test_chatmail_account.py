@@ -17,14 +17,18 @@ class Host:
     def __init__(self) -> None:
         self.answer = {"retcode": 0, "stdout": "null", "stderr": ""}
         self.commands = []
+        self.connections = []
 
     def run_all(self, command, **options):
         assert options["python_shell"] is False
-        if command[0] == "doveadm":
+        if "who" in command:
+            return {"retcode": 0, "stdout": "\n".join(["username\tpid", *self.connections]), "stderr": ""}
+        if command[:2] == ["doveadm", "kick"]:
             self.commands.append(command)
-            return {"retcode": 68, "stdout": "", "stderr": "no users kicked"}
+            self.connections = self.connections[1:]
+            return {"retcode": 0, "stdout": "", "stderr": ""}
         assert options["runas"] == "vmail"
-        self.commands.append(command[4:])
+        self.commands.append(command[3:])
         return self.answer
 
 
@@ -42,7 +46,7 @@ def configure_loader_modules(host):
 def test_an_invite_comes_with_its_link(host):
     host.answer["stdout"] = json.dumps(INVITE)
     assert chatmail_account.invite(uses=3, days=2) == {**INVITE, "link": LINK}
-    assert host.commands == [["make", "--uses=3", "--days=2"]]
+    assert host.commands == [["chatmaild.invites", "make", "--uses=3", "--days=2"]]
 
 
 def test_invites_are_listed(host):
@@ -53,7 +57,7 @@ def test_invites_are_listed(host):
 def test_an_invite_is_withdrawn(host):
     host.answer["stdout"] = "true"
     assert chatmail_account.revoke_invite("abcdefgh0123") is True
-    assert host.commands == [["revoke", "abcdefgh0123"]]
+    assert host.commands == [["chatmaild.invites", "revoke", "abcdefgh0123"]]
 
 
 @pytest.mark.parametrize("token", ["abcdefgh0123", "--help", "../x", ""])
@@ -74,14 +78,25 @@ ALICE = {"address": "alice1234@chat.test", "size": 5, "last_login": 0, "banned":
 
 def test_a_ban_ends_the_sessions_of_the_address(host):
     host.answer["stdout"] = json.dumps(ALICE)
+    host.connections = ["alice1234\t1", "alice1234\t2"]
     assert chatmail_account.ban("Alice1234@chat.test") == ALICE
-    assert host.commands == [["ban", "Alice1234@chat.test"], ["doveadm", "kick", "alice1234@chat.test"]]
+    kick = ["doveadm", "kick", "alice1234@chat.test"]
+    assert host.commands == [["chatmaild.accounts", "ban", "Alice1234@chat.test"], kick, kick]
+
+
+def test_sessions_that_do_not_end_are_told(host, monkeypatch):
+    host.answer["stdout"] = json.dumps(ALICE)
+    host.connections = ["alice1234\t1"] * 1000
+    monkeypatch.setattr(chatmail_account, "DISCONNECT_S", 0)
+    with pytest.raises(CommandExecutionError, match=r"is banned, but \d+ clients are still connected"):
+        chatmail_account.ban("alice1234@chat.test")
 
 
 def test_sessions_end_before_the_mailbox_goes(host):
     host.answer["stdout"] = json.dumps(ALICE)
+    host.connections = ["alice1234\t1"]
     assert chatmail_account.delete("alice1234@chat.test") == ALICE
-    assert [command[0] for command in host.commands] == ["info", "doveadm", "delete"]
+    assert [command[1] for command in host.commands] == ["ban", "kick", "delete"]
 
 
 @pytest.mark.parametrize("address", ["", "alice1234", "--config=@x", "-v@chat.test", None, 5])

@@ -8,6 +8,10 @@ ROWS = [
     {"address": "alice1234@chat.test", "size": 1536, "last_login": 86400 * 365, "banned": False},
     {"address": "bob@chat.test", "size": 0, "last_login": None, "banned": True},
 ]
+WAITING = [
+    {"destination": "a.test", "messages": 12, "since": 3600, "reason": "connect to a.test[192.0.2.1]:25: refused"},
+    {"destination": "longer.test", "messages": 1, "since": 0, "reason": ""},
+]
 
 
 @pytest.fixture
@@ -16,10 +20,30 @@ def configure_loader_modules():
 
 
 def test_columns_are_aligned():
-    assert chatmail_table.lines(ROWS) == [
+    assert chatmail_table.table(ROWS, 80) == [
         "address               size  last login  banned",
         "alice1234@chat.test  1.5 K  1971-01-01  no",
         "bob@chat.test          0 B           -  yes",
+    ]
+
+
+def test_the_last_column_takes_what_room_there_is():
+    assert chatmail_table.table(WAITING, 70) == [
+        "destination  messages                 since  reason",
+        "a.test             12  1970-01-01 01:00 UTC  connect to",
+        "                                             a.test[192.0.2.1]:25:",
+        "                                             refused",
+        "longer.test         1            1970-01-01  -",
+    ]
+
+
+def test_one_mapping_is_a_list_of_values():
+    assert chatmail_table.output({"relay": ROWS[0]}).splitlines() == [
+        "relay:",
+        "  address     alice1234@chat.test",
+        "  size        1.5 K",
+        "  last login  1971-01-01",
+        "  banned      no",
     ]
 
 
@@ -28,9 +52,11 @@ def test_a_part_of_a_list_says_so():
     assert text.splitlines()[-1] == "  2 of 9; limit=... shows more"
 
 
-def test_nothing_is_said_to_be_none():
-    assert chatmail_table.output({"relay": []}) == "relay:\n  none"
+@pytest.mark.parametrize("nothing", [[], {"count": 0, "listed": []}])
+def test_nothing_is_said_to_be_none(nothing):
+    assert chatmail_table.output({"relay": nothing}) == "relay:\n  none"
 
 
-def test_what_is_no_table_is_printed_as_salt_does():
-    assert "refused" in chatmail_table.output({"relay": "connection refused"})
+@pytest.mark.parametrize("failure", ["connection refused", {"retcode": 1, "stderr": "connection refused"}])
+def test_what_is_no_table_is_printed_as_salt_does(failure):
+    assert "connection refused" in chatmail_table.output({"relay": failure})
