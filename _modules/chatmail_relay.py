@@ -58,19 +58,18 @@ def __virtual__():
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """A unit of systemd that has to run: what does not work without, how bad that is, and where it is wanted."""
+    """A unit of systemd that has to run: what does not work without, how bad that is, and by which settings."""
 
     name: str
     effect: str
     level: str = "error"
-    wanted: str = ""
-    value: object = True
+    wanted: object = None
 
     def is_wanted(self, settings):
         """Whether ``settings`` want it."""
         if settings.get("disable_mail") and self.name in MAIL_UNITS:
             return False
-        return not self.wanted or settings.get(self.wanted) == self.value
+        return not self.wanted or bool(self.wanted(settings))
 
 
 MAIL_UNITS = ("postfix@-.service", "dovecot.service")
@@ -92,13 +91,19 @@ UNITS = (
     Unit("lastlogin.service", "logins are not remembered, so that addresses in use expire", "warning"),
     Unit("coturn.service", "calls behind address translation fail", "warning"),
     Unit("chatmail-turn.socket", "calls behind address translation fail", "warning"),
-    Unit("iroh-relay.service", "real-time channels fail", "warning", "run_iroh_relay"),
+    Unit("iroh-relay.service", "real-time channels fail", "warning", lambda settings: settings["run_iroh_relay"]),
+    Unit("echobot.service", "echo@ does not answer", "warning", lambda settings: settings["echobot"]),
+    Unit("mtail.service", "what is logged is not counted", "warning", lambda settings: settings["mtail_address"]),
     Unit("chatmail-expire.timer", "old messages and unused addresses stay", "warning"),
     Unit("chatmail-fsreport.timer", "there is no daily report", "note"),
-    Unit("chatmail-metrics.timer", "the page /metrics is not kept up", "note", "metrics_page"),
-    Unit("acmetool.timer", "the certificate is not renewed", "warning", "tls_mode", "acme"),
-    Unit("certificate-reload.path", "a new certificate is not noticed", "warning", "tls_mode", "external"),
-    Unit("certificate-reload.timer", "a new certificate may not be noticed", "note", "tls_mode", "external"),
+    Unit("chatmail-metrics.timer", "/metrics is not kept up", "note", lambda settings: settings["metrics_page"]),
+    Unit(
+        "acmetool.timer", "the certificate is not renewed", "warning", lambda settings: settings["tls_mode"] == "acme"
+    ),
+    *(
+        Unit(name, "a new certificate is not noticed", "warning", lambda settings: settings["tls_mode"] == "external")
+        for name in ("certificate-reload.path", "certificate-reload.timer")
+    ),
 )
 # What its unit would say about its configuration before it starts with it.
 CONFIGURATIONS = {

@@ -38,6 +38,30 @@ ELSEWHERE = {
     ),
     "salt relay saltutil.sync_all": ("test/integration/test_ways_to_apply.py", '"saltutil.sync_all"'),
     "salt relay state.apply chatmail": ("test/integration/test_ways_to_apply.py", '"state.apply", "chatmail"'),
+    # With a pending upgrade of Debian's it is not well.
+    "salt-ssh relay chatmail_relay.status": ("test/integration/test_status.py", '"chatmail_relay.status"'),
+    "salt-ssh --out=json relay chatmail_relay.status": ("test/integration/test_status.py", 'status("--out=json")'),
+    **{
+        f"salt-ssh relay chatmail_queue.{function} example.org": (
+            "test/integration/test_status.py",
+            f'"chatmail_queue.{function}"',
+        )
+        for function in ("retry", "drop")
+    },
+    **{
+        f"salt-ssh relay chatmail_account.{function} alice1234@chat.example.org": (
+            "test/integration/test_accounts.py",
+            f'account("{function}"',
+        )
+        for function in ("info", "ban", "unban", "delete")
+    },
+    **{
+        f"salt-ssh relay chatmail_account.nocreate {switch}": (
+            "test/integration/test_accounts.py",
+            f'account("nocreate", "{switch}")',
+        )
+        for switch in ("on=True", "on=False")
+    },
 }
 
 
