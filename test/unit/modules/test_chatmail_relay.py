@@ -23,6 +23,10 @@ SETTINGS = {
     "max_smtp_connections": 1000,
     "mailboxes_dir": "/home/vmail/mail/chat.test",
     "invite_only": False,
+    "run_iroh_relay": True,
+    "echobot": False,
+    "mtail_address": None,
+    "metrics_page": False,
     "turn_min_port": 49152,
     "turn_max_port": 65535,
 }
