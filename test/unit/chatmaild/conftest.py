@@ -3,11 +3,13 @@
 import contextlib
 import logging
 import os
+import random
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,20 @@ def write_ini(tmp_path):
         return path
 
     return write
+
+
+def disturb(connect: Callable[[], socket.socket]) -> None:
+    """Be broken clients: send noise, half a line, a line without end or nothing, and hang up without reading."""
+    noise = random.Random(5)
+    for octets in (
+        *(noise.randbytes(noise.randint(1, 4000)) for _ in range(30)),
+        *(noise.randbytes(3000).replace(b"\n", b"") + b"\r\n" for _ in range(10)),
+        b"Lshared/user",
+        b"L" * 300_000,
+        b"",
+    ):
+        with contextlib.suppress(OSError), connect() as connection:
+            connection.sendall(octets)
 
 
 class Daemon:

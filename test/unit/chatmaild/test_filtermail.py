@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from test import messages
-from test.unit.chatmaild.conftest import SOURCE
+from test.unit.chatmaild.conftest import SOURCE, disturb
 from test.unit.chatmaild.smtp_peers import HANG, TIMEOUT_S, Client, NextServer, free_port, next_server
 
 DOMAIN = "chat.example.org"
@@ -220,6 +220,11 @@ def test_a_client_that_speaks_something_else_is_sent_away(outgoing):
     replies = list(iter(client.reply, ""))
     assert replies[:4] == ["500 Command not recognized"] * 4
     assert [reply[:4] for reply in replies[4:]] == ["502 "]
+
+
+def test_broken_clients_leave_it_up(either):
+    disturb(lambda: socket.create_connection(("127.0.0.1", either.port), TIMEOUT_S))
+    assert either.mail(ALICE, BOB, messages.encrypted(ALICE, BOB)) == "250 OK"
 
 
 @pytest.mark.parametrize("octets", [b"NOOP\n", b"NOOP\r\nMAIL FROM:<a@b>\n", b"\n"])

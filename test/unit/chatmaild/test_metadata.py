@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import random
 import socket
 import threading
 import time
@@ -265,19 +264,6 @@ def test_without_a_push_server_nothing_is_kept(start, mailboxes):
     daemon = start(notification_url="")
     assert daemon.ask(setting("1111") + MESSAGE + TOKENS) == b"O\nO\nO1111\n"
     assert [path.name for path in mailboxes.iterdir()] == [USER]
-
-
-def test_garbage_half_lines_huge_lines_and_disconnects_leave_it_up(start):
-    daemon = start()
-    noise = random.Random(5)
-    for _ in range(30):
-        with contextlib.suppress(OSError), daemon.connect() as connection:
-            connection.sendall(noise.randbytes(noise.randint(1, 4000)))
-    with contextlib.suppress(OSError):
-        daemon.ask(b"L" + b"x" * 300_000)
-    with daemon.connect() as connection:
-        connection.sendall(b"Lpriv/123/devi")
-    assert daemon.ask(setting("1111") + TOKENS) == b"O\nO1111\n"
 
 
 def test_it_needs_the_mailboxes_directory(write_ini, run_service, tmp_path):

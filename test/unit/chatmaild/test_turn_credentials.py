@@ -12,7 +12,7 @@ import time
 import pytest
 
 from chatmaild.turn_credentials import LIFETIME, credentials, read_secret
-from test.unit.chatmaild.conftest import SOURCE
+from test.unit.chatmaild.conftest import SOURCE, disturb
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 
@@ -75,6 +75,17 @@ def test_a_client_that_hangs_up_at_once_disturbs_nobody(service):
     for _ in range(20):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(service))
+    assert ask(service).endswith(b"\n")
+
+
+def test_broken_clients_leave_it_up(service):
+    def connect() -> socket.socket:
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(20)
+        client.connect(str(service))
+        return client
+
+    disturb(connect)
     assert ask(service).endswith(b"\n")
 
 
