@@ -11,6 +11,7 @@ import pytest
 from _modules import chatmail_dkim
 from test.integration.mailing import ForeignDomain
 from test.lab import Host, Lab
+from test.lab.commands import run
 from test.lab.layout import layout_from_environment
 from test.relay.delivery import Relay, User, new_user
 from test.relay.deploy import quoted_strings
@@ -113,6 +114,17 @@ def foreign(lab: Lab, tmp_path_factory) -> Iterator[ForeignDomain]:
     yield ForeignDomain("foreign.test", path.read_bytes())
     lab.withdraw("mail._domainkey.foreign.test.", "TXT")
     lab.withdraw("mail._domainkey.sub.foreign.test.", "TXT")
+
+
+@pytest.fixture(scope="session")
+def places(lab: Lab) -> Iterator[list[str]]:
+    """IPv4 addresses from which clients come, beside the usual one; all are this machine's."""
+    found = [str(lab.layout.ipv4_network[number]) for number in (231, 232, 233)]
+    for place in found:
+        run(["ip", "address", "replace", f"{place}/24", "dev", lab.layout.bridge])
+    yield found
+    for place in found:
+        run(["ip", "address", "del", f"{place}/24", "dev", lab.layout.bridge])
 
 
 @pytest.fixture

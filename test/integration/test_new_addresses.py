@@ -18,8 +18,7 @@ import pytest
 
 from test import messages
 from test.integration.mailing import attempt, inbox
-from test.lab import Host, Lab
-from test.lab.commands import run
+from test.lab import Host
 from test.mail_clients import submission, unchecked_tls
 from test.relay.chat import credentials
 from test.relay.delivery import Relay, User
@@ -34,17 +33,6 @@ OUR_SERVICES = [
     "chatmail-newemail",
     "nginx",
 ]
-
-
-@pytest.fixture(scope="module")
-def places(lab: Lab) -> Iterator[list[str]]:
-    """IPv4 addresses from which clients come; all are this machine's."""
-    found = [str(lab.layout.ipv4_network[number]) for number in (231, 232, 233)]
-    for place in found:
-        run(["ip", "address", "replace", f"{place}/24", "dev", lab.layout.bridge])
-    yield found
-    for place in found:
-        run(["ip", "address", "del", f"{place}/24", "dev", lab.layout.bridge])
 
 
 @contextlib.contextmanager

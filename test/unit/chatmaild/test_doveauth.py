@@ -7,6 +7,8 @@ import stat
 import threading
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chatmaild import doveauth
 from chatmaild.config import read_config
@@ -70,6 +72,11 @@ def test_fields_of_a_key(text, fields):
 def test_a_backslash_at_the_end_of_a_key(text):
     with pytest.raises(DictError, match="backslash"):
         split_fields(text)
+
+
+@given(st.lists(st.text(alphabet=st.characters() | st.sampled_from("\"'\\/")), min_size=1, max_size=4))
+def test_no_field_reaches_into_another(fields):
+    assert split_fields('"'.join(map(escaped, fields))) == fields
 
 
 def test_the_first_login_creates(addresses, tmp_path):

@@ -381,6 +381,13 @@ def test_session_keys_and_one_encrypted_packet_pass(keys, encrypted):
     assert not is_encrypted_payload(payload + b"\0")
 
 
+@given(st.lists(st.tuples(st.sampled_from([1, 3, 18, 18, 11]), packets), max_size=4))
+def test_any_sequence_of_packets_is_judged_by_their_types_alone(sequence):
+    tags = [tag for tag, _ in sequence]
+    payload = b"".join(write(tag, body) for tag, (body, write) in sequence)
+    assert is_encrypted_payload(payload) is (tags[-1:] == [18] and set(tags[:-1]) <= {1, 3})
+
+
 @given(st.integers(0, 63).filter(lambda tag: tag not in (1, 3, 18)), st.binary(max_size=100), st.integers(0, 2))
 def test_a_packet_of_another_type_is_never_encrypted(tag, body, place):
     pieces = [messages.packet(1, b"key"), messages.packet(18, b"\1secret")]
