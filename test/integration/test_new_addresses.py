@@ -222,6 +222,29 @@ def test_invites_let_so_many_in_until_they_end_or_are_revoked(lab, one, one_host
         assert not imap_login(late, places[2])
 
 
+# Writes a relay's database of before July 2024: path, address, password.
+OLD_DATABASE = """
+import crypt, sqlite3, sys
+path, address, password = sys.argv[1:]
+with sqlite3.connect(path) as database:
+    database.execute("CREATE TABLE users (addr TEXT PRIMARY KEY, password TEXT, last_login INTEGER)")
+    hashed = "{SHA512-CRYPT}" + crypt.crypt(password, crypt.METHOD_SHA512)
+    database.execute("INSERT INTO users VALUES (?, ?, ?)", (address, hashed, 1720000000))
+"""
+
+
+def test_addresses_of_an_old_database_keep_their_password(one, one_host, places):
+    path = "/home/vmail/passdb.sqlite"
+    known = newcomer(one)
+    as_vmail = ["runuser", "-u", "vmail", "--", "python3", "-W", "ignore", "-c", OLD_DATABASE]
+    one_host.run([*as_vmail, path, known.address, known.password])
+    one_host.run(["systemctl", "restart", "doveauth"])
+    assert not imap_login(User(one, known.address, "what a stranger guesses"), places[0])
+    assert imap_login(known, places[0])
+    assert one_host.run(["ls", path], check=False).stdout == ""
+    one_host.run(["rm", f"{path}.old"])
+
+
 def test_a_disabled_address_neither_logs_in_nor_sends(one, one_host, places, alice, bob):
     flag = f"/home/vmail/mail/{one.domain}/{alice.address}/DISABLED"
     with submission(one.address, alice.address, alice.password) as client:
