@@ -1,5 +1,6 @@
 """chatmaild alone, as pip installs it: its commands are there, explain themselves, and name what is wrong."""
 
+import importlib.metadata
 import re
 import shutil
 import site
@@ -29,6 +30,7 @@ BAD_INPUT = {
     "newemail": (["socket", "bad.ini"], "max_load_1m is 'high'; allowed is a number"),
     "chatmail-migrate-passdb": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
     "chatmail-invites": (["make", "--uses=0"], "'0' is not allowed; allowed is a whole number from 1 to"),
+    "dane-policy": (["many"], "argument port: invalid int value: 'many'"),
     "echobot": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
 }
 
@@ -79,4 +81,6 @@ def test_it_declares_what_it_imports(installed):
     imported = set()
     for source in (CHECKOUT / "chatmaild/src/chatmaild").glob("*.py"):
         imported |= set(re.findall(r"^\s*(?:from|import) (\w+)", source.read_text(), re.MULTILINE))
-    assert imported - set(sys.stdlib_module_names) - {"chatmaild"} == declared
+    distributions = importlib.metadata.packages_distributions()
+    foreign = imported - set(sys.stdlib_module_names) - {"chatmaild"}
+    assert {distributions[module][0] for module in foreign} == declared
