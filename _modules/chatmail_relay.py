@@ -85,6 +85,7 @@ UNITS = (
     Unit("opendkim.service", "mail is neither signed nor verified, so all of it waits with its senders"),
     Unit("unbound.service", "signatures of incoming mail cannot be verified, so it waits with its senders"),
     Unit("postfix-mta-sts-resolver.service", "mail to other relays waits in the queue"),
+    Unit("chatmail-dane-policy.service", "mail to other relays waits in the queue"),
     Unit("nginx.service", "no web pages, and no way in by port 443"),
     Unit("chatmail-metadata.service", "devices are not woken when a message comes"),
     Unit("chatmail-newemail.service", "the web page gives out no addresses", "warning"),

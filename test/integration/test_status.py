@@ -122,6 +122,7 @@ FAULTS = [
     dead("opendkim.service"),
     dead("unbound.service"),
     dead("postfix-mta-sts-resolver.service"),
+    dead("chatmail-dane-policy.service"),
     dead("nginx.service"),
     dead("chatmail-metadata.service"),
     dead("chatmail-newemail.service", "warning"),
