@@ -73,5 +73,16 @@ def test_ci_runs_all_of_make_test():
     assert make_targets(jobs) == set(re.search(r"(?m)^test: ([a-z ]+?) *##", MAKEFILE)[1].split())
 
 
+def test_functions_that_operators_are_told_of_exist():
+    pages = [*(CHECKOUT / "docs").glob("*.md"), CHECKOUT / "README.rst", CHECKOUT / "pillar.example"]
+    pages.append(CHECKOUT / "chatmail/monitoring/prometheus/alerts.yml")
+    named = {name for page in pages for name in re.findall(r"\b(chatmail_\w+)\.(\w+)", page.read_text())}
+    assert len(named) > 10
+    for module, function in named:
+        sources = [CHECKOUT / directory / f"{module}.py" for directory in ("_modules", "_wrapper", "_states")]
+        found = "".join(source.read_text() for source in sources if source.exists())
+        assert re.search(rf"(?m)^def {function}_?\(", found), f"{module}.{function}"
+
+
 def test_the_page_of_settings_is_made_from_the_schema():
     assert settings_reference.PAGE.read_text() == settings_reference.current(), "run make docs"
