@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 ADOPTED = "etc/chatmail/adopted"
+# Written when a move to another host (docs/migration.md) closes this one; names the other.
+MOVED = "etc/chatmail/moved"
 BACKUPS = "var/backups/chatmail"
 
 # Processes by which a daemon is known when no systemd service says so, as after `postfix start` in a shell.
@@ -25,6 +27,7 @@ _PROCESSES = {
     "dovecot": {"dovecot", "imap-login"},
     "unbound": {"unbound"},
     "nginx": {"nginx"},
+    "systemd": {"systemd"},
 }
 
 # What the relay's own configuration takes the place of. Of unbound only the main file: ours is one more file beside
@@ -355,9 +358,9 @@ def absent_addresses(addresses):
     return absent
 
 
-def problems(ports, takeover=False, addresses=(), root="/"):
+def problems(ports, takeover=False, addresses=(), root="/", relay=True):
     """
-    Find everything that speaks against installing the relay on this host.
+    Find everything that speaks against installing the relay, or a proxy of it, on this host.
 
     ports
         For each port, such as ``25/tcp``, the daemons that may listen there, by the names of their systemd services.
@@ -365,6 +368,8 @@ def problems(ports, takeover=False, addresses=(), root="/"):
         Whether foreign configuration may be replaced.
     addresses
         IP addresses that the host must have.
+    relay
+        False for a proxy, which replaces nobody's configuration, and may be what a relay has left behind.
 
     Returns a list of sentences that say what is wrong and what to do, empty if all is well.
 
@@ -385,8 +390,14 @@ def problems(ports, takeover=False, addresses=(), root="/"):
         f"{address} is no address of this host (is the VPN up?); change the setting that names it (`mtail_address`)."
         for address in absent_addresses(addresses)
     ]
+    moved = Path(root, MOVED)
+    if relay and moved.is_file():
+        found.append(
+            f"the relay of this host has moved to {moved.read_text().strip()}: apply to that one. To call off a move "
+            "that is not complete: `python -m tools.migrate --reopen OLD NEW`."
+        )
     # Another system is to be installed anew, and may have no dpkg to ask.
-    foreign = {} if takeover or adopted(root) or not right else foreign_configurations(root)
+    foreign = {} if takeover or not relay or adopted(root) or not right else foreign_configurations(root)
     if foreign:
         files = ", ".join(file for directory in foreign.values() for file in directory)
         found.append(

@@ -209,6 +209,9 @@ def _contradictions(settings):
     metrics = settings["mtail_address"]
     if metrics is not None and ipaddress.ip_address(metrics.strip()).is_global:
         yield f"mtail_address: found {metrics}, allowed is a loopback or private address: metrics are private."
+    families = [":" in address for address in _words(settings.get("proxy_target", []))]
+    if len(families) > len(set(families)):
+        yield f"proxy_target: found {_found(settings['proxy_target'])}, allowed is one IPv4 and one IPv6 address."
     first, last = settings["turn_min_port"], settings["turn_max_port"]
     if first > last:
         yield f"turn_min_port: found {first}, allowed is at most turn_max_port, which is {last}."

@@ -9,7 +9,7 @@ def __virtual__():
     return False, "the execution module chatmail_preflight is missing"
 
 
-def passed(name, ports, takeover=False, addresses=()):
+def passed(name, ports, takeover=False, addresses=(), relay=True):
     """
     Promise that the host runs Debian 12, that the relay's ports are free or the relay's, and that no configuration
     of somebody else is in the way; it changes nothing.
@@ -30,13 +30,20 @@ def passed(name, ports, takeover=False, addresses=()):
         Whether a Postfix, Dovecot, nginx or unbound configuration that was there before may be replaced.
     addresses
         IP addresses that the host must have: daemons are told to listen there.
+    relay
+        False for a proxy, which replaces none.
 
     All reasons are reported at once.
     """
-    problems = __salt__["chatmail_preflight.problems"](ports, takeover, addresses)
+    problems = __salt__["chatmail_preflight.problems"](ports, takeover, addresses, relay=relay)
     if not problems:
-        return {"name": name, "changes": {}, "result": True, "comment": "The host is fit to be a relay."}
-    lines = ["This host is not fit to be a relay; nothing on it was changed."]
+        return {
+            "name": name,
+            "changes": {},
+            "result": True,
+            "comment": f"The host is fit to be a {'relay' if relay else 'proxy'}.",
+        }
+    lines = [f"This host is not fit to be a {'relay' if relay else 'proxy'}; nothing on it was changed."]
     return {
         "name": name,
         "changes": {},

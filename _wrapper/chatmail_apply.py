@@ -8,10 +8,14 @@ earlier one, and the run that finds a stranger's archive there returns nothing a
 
 import fcntl
 import os
+import shlex
 import time
 from pathlib import Path
 
+import salt.client.ssh
 from salt.exceptions import CommandExecutionError
+
+CONNECT_TIMEOUT_S = 10
 
 
 def lock():
@@ -52,3 +56,26 @@ def lock():
     # Closed, and so released, by the end of this process, however it ends; never inherited (PEP 446).
     __context__["chatmail_apply.lock"] = descriptor
     return ""
+
+
+def ssh_argv(script, options=()):
+    """
+    Return the command that runs a shell script on the target as root, connected as salt-ssh is, and never asking.
+
+    script
+        For ``sh -c``.
+    options
+        Options of ssh(1) that go before those of the roster.
+
+    CLI Example:
+
+    .. code-block:: jinja
+
+        {{ salt["chatmail_apply.ssh_argv"]("uptime") }}
+    """
+    target = __salt__.kwargs
+    shell = salt.client.ssh.Single(__opts__, ["test.ping"], disable_wipe=True, **target).shell
+    program, *theirs = shlex.split(shell._cmd_str(""))
+    command = shlex.join([*(["sudo", "-n"] if target.get("sudo") else []), "sh", "-c", script])
+    ours = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}", *options]
+    return [program, *ours, *theirs, command]

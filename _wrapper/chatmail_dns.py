@@ -6,11 +6,9 @@ of the zone stays here. The work is the execution module's; what it asks of ``ch
 """
 
 import json
-import shlex
 import subprocess
 import threading
 
-import salt.client.ssh
 import salt.loader
 from salt.exceptions import CommandExecutionError
 
@@ -27,7 +25,6 @@ cat >&4
 kill $!
 rm -rf /run/chatmail-dns
 """
-CONNECT_TIMEOUT_S = 10
 
 
 def _functions():
@@ -129,7 +126,8 @@ def answer_requests(settings):
     # Another apply's session must not be taken away.
     __salt__["chatmail_apply.lock"]()
     publish_for = _functions()["chatmail_dns.publish"]
-    session = subprocess.Popen(_ssh(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    ssh = __salt__["chatmail_apply.ssh_argv"](LISTEN)
+    session = subprocess.Popen(ssh, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if session.stdout.readline() != b"ready\n":
         said = session.communicate()[1].decode(errors="replace").strip()
         raise CommandExecutionError(
@@ -137,15 +135,6 @@ def answer_requests(settings):
         )
     threading.Thread(target=_answer_all, args=(session, settings, publish_for), daemon=True).start()
     return ""
-
-
-def _ssh():
-    """The command that runs ``LISTEN`` on the target, connected as salt-ssh is."""
-    target = __salt__.kwargs
-    shell = salt.client.ssh.Single(__opts__, ["test.ping"], disable_wipe=True, **target).shell
-    program, *options = shlex.split(shell._cmd_str(""))
-    command = shlex.join([*(["sudo", "-n"] if target.get("sudo") else []), "sh", "-c", LISTEN])
-    return [program, "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}", *options, command]
 
 
 def _answer_all(session, settings, publish_for):

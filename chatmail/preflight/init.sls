@@ -1,16 +1,9 @@
 # Runs first in every apply, also of a single component: nothing is installed or changed when the settings are wrong
 # or the host is not fit. Everything that is wrong is reported at once.
-{% from "chatmail/map.jinja" import schema, settings with context %}
-# Under salt-ssh, where this is a wrapper function and costs nothing: refuses a second apply at the same time.
-{% if "chatmail_apply.lock" in salt %}{{ salt["chatmail_apply.lock"]() }}{% endif %}
+{% from "chatmail/map.jinja" import settings with context %}
 
-settings-valid:
-  chatmail_settings.valid:
-    - schema: {{ schema | json }}
-    # Unsorted: sorting fails where somebody wrote a number as a key.
-    - pillar: {{ pillar.get("chatmail") | json(sort_keys=False) }}
-    - order: 1
-    - failhard: True
+include:
+  - chatmail.preflight.settings
 
 # For each port the services that may listen there. On port 80 acmetool itself answers before nginx is there.
 {% set ports = {

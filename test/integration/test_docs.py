@@ -37,6 +37,7 @@ ELSEWHERE = {
         "/opt/salt/bin/salt-call",
     ),
     "salt relay saltutil.sync_all": ("test/integration/test_ways_to_apply.py", '"saltutil.sync_all"'),
+    "salt-ssh proxy state.apply chatmail.proxy": ("test/integration/test_proxy.py", '"state.apply", "chatmail.proxy"'),
     "salt relay state.apply chatmail": ("test/integration/test_ways_to_apply.py", '"state.apply", "chatmail"'),
     # With a pending upgrade of Debian's it is not well.
     "salt-ssh relay chatmail_relay.status": ("test/integration/test_status.py", '"chatmail_relay.status"'),

@@ -11,9 +11,9 @@ ADDRESS = re.compile(r"\[[0-9a-f:]*::[0-9a-f.:]*\]|(?<![\w:.])::1?(?![\w:])")
 DOMAINS = ("chat.example.org", "_one.test", "192.0.2.7")
 
 
-def rendered(renderer, pillar):
+def rendered(renderer, pillar, sls="chatmail"):
     """Name and text, without comments, of each file that an apply would write from a source of ours."""
-    for chunk in renderer.low(pillar):
+    for chunk in renderer.low(pillar, sls):
         source = chunk.get("source")
         if chunk["fun"] != "managed" or not isinstance(source, str):
             continue

@@ -9,28 +9,45 @@ from test.salt.minion import CHECKOUT
 
 REQUISITES = {"require", "watch", "onchanges", "onfail", "prereq", "listen", "use", "require_any", "watch_any"}
 
+# Applied to other hosts, by themselves.
+NOT_OF_A_RELAY = {"proxy"}
+
 # What salt-ssh or we (_wrapper) wrap runs on the controller; anything else in an SLS is a round trip to the host of
 # about a second.
-WRAPPED = {"pillar", "config", "slsutil", "defaults", "log", "cp", "chatmail_apply", "chatmail_dns"} | {
-    f"grains.{function}" for function in ("get", "item", "items", "has_value", "filter_by")
-}
+WRAPPED = {
+    "pillar",
+    "config",
+    "slsutil",
+    "defaults",
+    "log",
+    "cp",
+    "chatmail_apply",
+    "chatmail_dns",
+    "chatmail_proxy",
+} | {f"grains.{function}" for function in ("get", "item", "items", "has_value", "filter_by")}
 
 
-@pytest.fixture(scope="module", params=sorted(PILLARS))
+@pytest.fixture(scope="module", params=[*sorted(PILLARS), *NOT_OF_A_RELAY])
 def low(request, renderer):
+    if request.param in NOT_OF_A_RELAY:
+        pillar = {"mail_domain": "chat.example.org", "proxy_target": ["192.0.2.7", "2001:db8::7"]}
+        return renderer.low(pillar, f"chatmail.{request.param}")
     return renderer.low(renderer.pillar(PILLARS[request.param]))
 
 
 def test_settings_are_validated_first_and_found_valid(low, renderer):
     first, second = low[:2]
-    assert (first["__id__"], second["__id__"]) == ("settings-valid", "preflight")
+    assert first["__id__"] == "settings-valid"
+    assert second["__id__"].endswith("preflight")
     assert first["failhard"] is second["failhard"] is True
     assert renderer.functions["chatmail_settings.problems"](first["schema"], first["pillar"]) == []
 
 
 def test_before_the_host_is_adopted_nothing_on_it_is_changed(low):
     states = [chunk["state"] for chunk in low]
-    adopted = [chunk["__id__"] for chunk in low].index("preflight-adopted")
+    # A proxy replaces nobody's configuration.
+    last = "proxy-preflight" if low[-1]["__sls__"] == "chatmail.proxy" else "preflight-adopted"
+    adopted = [chunk["__id__"] for chunk in low].index(last)
     # `test` only fails, where something is not possible yet.
     assert set(states[:adopted]) <= {"chatmail_settings", "chatmail_preflight", "test"}
 
@@ -91,7 +108,7 @@ def test_every_configuration_file_says_that_it_is_managed(low):
                 assert any("Managed by chatmail-formula" in line for line in head), chunk["__id__"]
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("component", [name for name in COMPONENTS if name not in NOT_OF_A_RELAY])
 def test_a_component_alone_is_preceded_by_the_preflight(component, renderer):
     low = renderer.low({"mail_domain": "_one.test"}, f"chatmail.{component}")
     assert [chunk["__id__"] for chunk in low[:2]] == ["settings-valid", "preflight"]

@@ -301,6 +301,13 @@ def test_other_files_of_unbound_stay_in_force_and_are_no_matter(host):
     assert host.problems() == []
 
 
+def test_a_host_whose_relay_has_moved_is_refused_but_may_be_a_proxy(host):
+    host.write("etc/chatmail/moved", "new\n")
+    (message,) = host.problems()
+    assert "has moved to new: apply to that one" in message
+    assert chatmail_preflight.problems(PORTS, root=host.root, relay=False) == []
+
+
 def test_adoption_keeps_directories_aside_as_they_are(host):
     host.write("etc/dovecot/private/key.pem", "secret").chmod(0o600)
     host.write("etc/dovecot/dovecot.conf", "own")

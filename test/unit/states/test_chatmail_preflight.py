@@ -28,7 +28,7 @@ def configure_loader_modules(testmode, host):
         chatmail_preflight: {
             "__opts__": {"test": testmode},
             "__salt__": {
-                "chatmail_preflight.problems": lambda ports, takeover, addresses: host["problems"],
+                "chatmail_preflight.problems": lambda ports, takeover, addresses, relay: host["problems"],
                 "chatmail_preflight.foreign_configurations": lambda: host["foreign"],
                 "chatmail_preflight.adopted": lambda: host["adopted"],
                 "chatmail_preflight.adopt": adopt,

@@ -45,7 +45,7 @@ def session(monkeypatch, asked):
             return sessions[-1]
 
         monkeypatch.setattr(chatmail_dns.subprocess, "Popen", started)
-        monkeypatch.setattr(chatmail_dns, "_ssh", lambda: ["sh", "-c", script])
+        monkeypatch.setitem(chatmail_dns.__salt__, "chatmail_apply.ssh_argv", lambda _: ["sh", "-c", script])
         monkeypatch.setattr(chatmail_dns, "_functions", lambda: {"chatmail_dns.publish": publish})
         return chatmail_dns.answer_requests(SETTINGS)
 

@@ -1,0 +1,98 @@
+# Not part of a relay: a host of its own that hands all ports of a relay on to it, by address translation in the kernel.
+# Its pillar is the relay's, with proxy_target beside it.
+{% from "chatmail/map.jinja" import settings with context %}
+
+include:
+  - chatmail.preflight.settings
+
+{% set target = [] %}
+{% for address in settings.proxy_target if not (settings.disable_ipv6 and ":" in address) %}
+{% do target.append(address) %}
+{% endfor %}
+
+{% if not target %}
+proxy-target:
+  test.fail_without_changes:
+    - comment: >-
+        proxy_target: is missing; write the relay's address, or its IPv4 and IPv6 address, into the pillar of this host,
+        below `chatmail:`.
+    - order: 2
+    - failhard: True
+{% endif %}
+
+# Nothing here listens on what is forwarded: connections to it would end at the relay from then on, ssh's among them.
+# Nothing but systemd, by which a relay's old host answers other relays until its ports are forwarded (tools/migrate.py).
+{% set ports = {} %}
+{% for port in [25, 80, 143, 443, 465, 587, 993] %}{% do ports.update({port ~ "/tcp": ["the proxy", "systemd"]}) %}{% endfor %}
+proxy-preflight:
+  chatmail_preflight.passed:
+    - ports: {{ ports | json }}
+    - relay: False
+    - require:
+      - chatmail_settings: settings-valid
+    - order: 2
+    - failhard: True
+
+# procps: sysctl(8).
+proxy-packages:
+  chatmail_package.installed:
+    - pkgs: [nftables, procps]
+
+proxy-rules:
+  file.managed:
+    - name: /etc/chatmail/proxy.nft
+    - source: salt://chatmail/proxy/files/etc/chatmail/proxy.nft.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}, target: {{ target | json }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+    - check_cmd: nft --check --file
+    - require:
+      - chatmail_package: proxy-packages
+
+proxy-sysctl:
+  file.managed:
+    - name: /etc/chatmail/proxy.sysctl
+    - source: salt://chatmail/proxy/files/etc/chatmail/proxy.sysctl.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+
+{% for unit in ["chatmail-proxy", "chatmail-proxy-undo"] %}
+proxy-{{ unit }}-unit:
+  file.managed:
+    - name: /etc/systemd/system/{{ unit }}.service
+    - source: salt://chatmail/proxy/files/etc/systemd/system/{{ unit }}.service
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require_in:
+      - chatmail_proxy: proxy-confirmed
+{% endfor %}
+
+# Under salt-ssh the controller connects anew once the rules are loaded. Without one, somebody who logs in anew does it.
+{% set controller = "chatmail_proxy.confirm_by_new_connection" in salt %}
+{% if controller %}{{ salt["chatmail_proxy.confirm_by_new_connection"]() }}{% endif %}
+proxy-confirmed:
+  chatmail_proxy.confirmed:
+    - name: /etc/chatmail/proxy.nft
+    - seconds: {{ 20 if controller else 120 }}
+    - require:
+      - file: proxy-rules
+      - file: proxy-sysctl
+
+proxy-service:
+  service.running:
+    - name: chatmail-proxy
+    - enable: True
+    - reload: True
+    - require:
+      - chatmail_proxy: proxy-confirmed
+    - watch:
+      - file: proxy-sysctl
+      - file: proxy-chatmail-proxy-unit
