@@ -19,6 +19,7 @@ import stat
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -63,7 +64,7 @@ class Unit:
     name: str
     effect: str
     level: str = "error"
-    wanted: object = None
+    wanted: Callable | None = None
 
     def is_wanted(self, settings):
         """Whether ``settings`` want it."""
@@ -637,8 +638,8 @@ def _collect_certificate(settings):
 
 def _judge_certificate(facts, settings):
     renew = {
-        "self": f"{_ssh('state.apply chatmail.tls')} makes a new one",
-        "acme": f"{_ssh('state.apply chatmail.tls')} asks for a new one, or says why there is none",
+        "self": f"{_ssh('state.apply chatmail')} makes a new one",
+        "acme": f"{_ssh('state.apply chatmail')} asks for a new one, or says why there is none",
         "external": f"put a new pair at {settings['tls_cert_path']} and {settings['tls_key_path']}",
     }[settings["tls_mode"]]
     if facts["broken"]:
@@ -654,6 +655,10 @@ def _collect_served(settings):
 
 def _judge_served(facts, settings):
     served = {line: places for line, places in facts.items() if line != "not served"}
+    over = [place for line, places in served.items() if "; -" in line for place in places]
+    if over:
+        what = f"a certificate that has ended is served, though there is a new one: {', '.join(over)}"
+        return "", [Finding("error", what, "systemctl reload postfix dovecot nginx")]
     if len(served) > 1:
         said = "; ".join(f"{', '.join(places)}: {line.rpartition('; ')[2]}" for line, places in served.items())
         what = f"the daemons do not serve the same certificate ({said})"
@@ -927,11 +932,11 @@ class Check:
     """
 
     name: str
-    collect: object
-    judge: object
+    collect: Callable
+    judge: Callable
     needs: tuple = ()
     units: frozenset = frozenset()
-    explains: object = None
+    explains: re.Pattern | None = None
     slow: bool = False
 
 

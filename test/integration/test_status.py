@@ -190,14 +190,14 @@ FAULTS = [
         **saved(CERTIFICATE, f"python3 -W ignore -c '{EXPIRE}'"),
         check="certificate",
         what=f"^{CERTIFICATE} ends at ",
-        do="^salt-ssh relay state.apply chatmail.tls",
+        do="^salt-ssh relay state.apply chatmail makes a new one",
     ),
     Fault(
         "certificate-not-matching",
         **saved(KEY, f"openssl ecparam -name prime256v1 -genkey -noout -out {KEY}"),
         check="certificate",
         what=f"^the key in {KEY} does not belong to the certificate",
-        do="^salt-ssh relay state.apply chatmail.tls",
+        do="^salt-ssh relay state.apply chatmail makes a new one",
     ),
     Fault(
         "disk-full",

@@ -205,6 +205,21 @@ def test_probes(facts, level, what):
     assert what in (finding.what if finding else "")
 
 
+@pytest.mark.parametrize(
+    ("served", "level"),
+    [
+        ({"chat.test; issued by itself; 71 days left": ["25 postfix", "993 dovecot"]}, None),
+        ({"not served": ["443 nginx: refused"], "chat.test; issued by itself; 71 days left": ["25 postfix"]}, None),
+        ({"a; itself; 71 days left": ["25 postfix"], "a; itself; 9 days left": ["993 dovecot"]}, "warning"),
+        ({"a; itself; 71 days left": ["25 postfix"], "a; itself; -1 days left": ["993 dovecot"]}, "error"),
+    ],
+)
+def test_served_certificates(served, level):
+    finding = judged("served", served)
+    assert (finding and finding.level) == level
+    assert not finding or finding.do == "systemctl reload postfix dovecot nginx"
+
+
 PACKAGES = {
     "versions": {"postfix": "3.7.11-0+deb12u1"},
     "upgrades": 0,
