@@ -24,9 +24,9 @@ except ImportError:
     HAS_LIBRARIES = False
 
 _MERGE_MARKER = re.compile(r"^(<<<<<<<|>>>>>>>) ")
-# nginx puts an address of the visitor's own in (module ngx_http_ssi); where it has none, the link loads the page again.
+# nginx puts in an address of the visitor's own (module ngx_http_ssi). Where it got none, the link is empty.
 _SSI_NEW_LINK = '<!--# include virtual="/account-link" set="account_link" wait="yes" -->'
-_SSI_LINK = "<!--# echo var='account_link' default='/' -->"
+_SSI_LINK = "<!--# echo var='account_link' default='' -->"
 
 
 def __virtual__():

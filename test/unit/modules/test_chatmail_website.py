@@ -11,7 +11,7 @@ from _modules import chatmail_website
 from tools import web
 
 PAGES = web.PAGES
-DCLOGIN = "<!--# echo var='account_link' default='/' -->"
+DCLOGIN = "<!--# echo var='account_link' default='' -->"
 NAMED = {"mail_domain": "chat.example.org"}
 PILLARS = {
     "acme": NAMED,
