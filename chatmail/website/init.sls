@@ -16,19 +16,34 @@ website-packages:
     - pkgs: [python3-markdown, python3-segno]
     - reload_modules: True
 
-{% for part, source in [("pages", "salt://chatmail/website/files/src")] + ([("own", settings.www_folder)] if own else []) %}
-website-{{ part }}-sources:
+website-pages-sources:
   file.recurse:
-    - name: {{ sources }}/{{ part }}
-    - source: {{ source | json }}
+    - name: {{ sources }}/pages
+    - source: salt://chatmail/website/files/src
     - clean: True
     - user: root
     - group: root
     - dir_mode: '0755'
     - file_mode: '0644'
-    - require_in:
-      - chatmail_website: website-built
-{% endfor %}
+{% if own and not salt["cp.list_master"](prefix=settings.www_folder[7:] ~ "/") %}
+
+website-own-sources:
+  test.fail_without_changes:
+    - comment: >-
+        www_folder is {{ settings.www_folder }}, but there is no file below etc/roots/{{ settings.www_folder[7:] }}. Put your
+        pages there, or leave www_folder out. The pages on the relay stay as they are.
+{% elif own %}
+
+website-own-sources:
+  file.recurse:
+    - name: {{ sources }}/own
+    - source: {{ settings.www_folder | json }}
+    - clean: True
+    - user: root
+    - group: root
+    - dir_mode: '0755'
+    - file_mode: '0644'
+{% endif %}
 
 # A page that cannot be built leaves the old pages in place.
 website-built:
@@ -41,4 +56,8 @@ website-built:
     - settings: {{ settings | json }}
     - require:
       - chatmail_package: website-packages
+      - file: website-pages-sources
+      {%- if own %}
+      - website-own-sources
+      {%- endif %}
 {% endif %}
