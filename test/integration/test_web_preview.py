@@ -58,9 +58,9 @@ def test_the_defaults_show_a_code_that_can_be_scanned(tmp_path):
     with preview() as (address, _), browser(tmp_path / "profile", {}) as chromium:
         chromium.screen(375, "dark")
         chromium.open(address)
+        assert {urlsplit(url).hostname for url in chromium.requests()} == {"127.0.0.1"}
         assert chromium.find("figcaption code").text == link
         # The scheme as browsers write it.
         assert chromium.find("a.button").get_attribute("href") == link.replace("DCACCOUNT", "dcaccount")
         assert chromium.scan("a.code") == link
         assert chromium.complaints() == []
-        assert {urlsplit(url).hostname for url in chromium.requests()} == {"127.0.0.1"}
