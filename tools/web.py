@@ -102,6 +102,8 @@ class Source:
             raise PreviewError(str(error)) from error
         except OSError as error:
             raise PreviewError(f"{error.filename}: {error.strerror}") from error
+        if "index.html" not in built:
+            raise PreviewError(f"{self._own} has neither index.html nor src/index.md")
         link = VISITORS_LINK.format_map(values)
         pages = {name: content for name, content in built.items() if name.endswith(".html")}
         shown = {name: re.sub(rb"<!--# echo .*?-->", html.escape(link).encode(), page) for name, page in pages.items()}
