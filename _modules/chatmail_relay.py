@@ -973,15 +973,16 @@ def _checks(relay, clock):
     return [check for check in checks if not check.units & off]
 
 
-def _facts(check, settings):
-    """What the check collects, or a finding that says why it could not."""
+def _judged(check, settings):
+    """What the check says, and its findings; that it cannot look is one, too."""
     try:
-        return check.collect(settings)
+        return check.judge(check.collect(settings), settings)
     except (OSError, ValueError, CommandExecutionError, subprocess.SubprocessError) as error:
-        why = f"{check.name} cannot be looked at: {_one_line(str(error) or type(error).__name__)}"
+        why = _one_line(str(error) or type(error).__name__)
     except (KeyError, ImportError) as error:
-        why = f"{check.name} cannot be looked at: {error} is not there"
-    return Finding("error", why, _ssh("state.apply chatmail"))
+        # A package, or a setting that is newer than the last apply.
+        why = f"{error} is not there"
+    return "", [Finding("error", f"{check.name} cannot be looked at: {why}", _ssh("state.apply chatmail"))]
 
 
 def _survey(checks, settings):
@@ -991,32 +992,31 @@ def _survey(checks, settings):
     Returns lines (``check``, ``level``, ``says``) and findings (``check``, ``level``, ``what``, ``do``), two lists.
     """
     lines, found = [], []
-    errors, down, explained = {}, {}, []
+    errors, down, explained = set(), set(), []
     with ThreadPoolExecutor(max(1, sum(check.slow for check in checks))) as pool:
         # __salt__ is a context variable.
         slow = {
-            check.name: pool.submit(contextvars.copy_context().run, _facts, check, settings)
+            check.name: pool.submit(contextvars.copy_context().run, _judged, check, settings)
             for check in checks
             if check.slow
         }
         for check in checks:
-            base = [name for name in check.needs if name in errors] + sorted(map(_short, check.units & down.keys()))
+            base = [name for name in check.needs if name in errors] + sorted(map(_short, check.units & down))
             if base:
                 lines.append({"check": check.name, "level": "skipped", "says": f"not tried before {base[0]} is mended"})
                 continue
-            facts = slow[check.name].result() if check.slow else _facts(check, settings)
-            says, findings = ("", [facts]) if isinstance(facts, Finding) else check.judge(facts, settings)
-            own = {finding.unit: check.name for finding in findings if finding.unit and finding.level != "note"}
+            says, findings = slow[check.name].result() if check.slow else _judged(check, settings)
+            units = {one.unit for one in findings if one.unit and one.level != "note"}
+            # Not what an earlier finding has as its consequence.
             findings = [
-                finding
-                for finding in findings
-                if down.get(finding.unit, check.name) == check.name
-                and not any(pattern.search(finding.what) for pattern in explained)
+                one
+                for one in findings
+                if one.unit not in down and not any(pattern.search(one.what) for pattern in explained)
             ]
-            down |= own
-            level = max((finding.level for finding in findings), key=LEVELS.index, default="ok")
+            down |= units
+            level = max((one.level for one in findings), key=LEVELS.index, default="ok")
             if level == "error":
-                errors[check.name] = True
+                errors.add(check.name)
                 explained += [check.explains] if check.explains else []
             lines.append({"check": check.name, "level": level, "says": says})
             found += [{"check": check.name, "level": one.level, "what": one.what, "do": one.do} for one in findings]

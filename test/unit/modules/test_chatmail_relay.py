@@ -95,6 +95,12 @@ def test_a_check_that_fails_itself_is_a_finding():
     assert "Input/output error" in found[0]
 
 
+def test_a_setting_that_is_newer_than_the_last_apply_is_a_finding():
+    levels, found = survey(Check("services", lambda _s: None, lambda _f, settings: settings["tomorrow"]))
+    assert levels == {"services": "error"}
+    assert found == ["services cannot be looked at: 'tomorrow' is not there"]
+
+
 def test_slow_checks_work_beside_the_others():
     met = threading.Barrier(2, timeout=20)
     levels, _ = survey(
