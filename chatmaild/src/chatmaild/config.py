@@ -1,6 +1,7 @@
 """Settings of the relay's services: section ``[params]`` of an INI file, read once at start."""
 
 import configparser
+import functools
 import ipaddress
 import re
 from collections.abc import Callable
@@ -207,7 +208,7 @@ class Config:
         """What follows the @ in an address; a domain literal for an IPv4 relay (RFC 5321 section 4.1.3)."""
         return f"[{self.mail_domain_bare}]" if self.ipv4_relay else self.mail_domain_bare
 
-    @property
+    @functools.cached_property  # asked for at every login
     def echobot_address(self) -> str:
         """The address of the relay's own bot, which nobody else can have."""
         return f"echo@{self.mail_domain}"
