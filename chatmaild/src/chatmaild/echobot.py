@@ -27,10 +27,11 @@ SERVER = "127.0.0.1"
 SETTINGS = {
     "bot": "1",
     "displayname": "Echo",
-    # Seconds: what was sent back is forgotten by the next day.
-    "delete_device_after": "86400",
-    # Bytes; of larger messages it sends back the text alone, so that disk and memory are bounded.
-    "download_limit": "1000000",
+    # Seconds after which it forgets what it has sent back.
+    "delete_device_after": "3600",
+    # Bytes; larger messages stay on the server without an answer, until they expire: the core takes ten times as much
+    # memory for a moment.
+    "download_limit": "5000000",
     # Who reads for nobody sends no receipts and has nothing to say by other ways.
     "mdns_enabled": "0",
     "webxdc_realtime_enabled": "0",
