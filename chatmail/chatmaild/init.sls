@@ -1,6 +1,7 @@
 # Our services: doveauth, lastlogin and chatmail-metadata answer Dovecot, the filters stand between Postfix's listeners
 # and its queue, chatmail-dane-policy tells Postfix who has DANE, chatmail-newemail makes up addresses for nginx.
 {% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/remnants.jinja" import remnants %}
 
 include:
   - chatmail.preflight
@@ -74,3 +75,5 @@ chatmaild-{{ service }}-service:
       - file: chatmaild-ini
       - file: chatmaild-{{ service }}-unit
 {% endfor %}
+
+{{ remnants("chatmaild", units=["doveauth-dictproxy.service", "filtermail-transport.service"]) }}

@@ -1,10 +1,15 @@
 # Dovecot: stores what Postfix delivers (LMTP), lets clients read it (IMAP), and checks passwords for both (SASL).
 {% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/remnants.jinja" import remnants %}
 
 include:
   - chatmail.preflight
   - chatmail.system
   - chatmail.tls
+
+# Another deployment's packages, pinned to stay without Debian's security updates, and its longer pause before a restart.
+{{ remnants("dovecot", files=["/etc/apt/preferences.d/pin-dovecot",
+                              "/etc/systemd/system/dovecot.service.d/10_restart.conf"]) }}
 
 # Two of Dovecot's sockets are Postfix's: its user and its spool have to be there when Dovecot starts.
 dovecot-packages:
@@ -60,6 +65,7 @@ dovecot-unit-reload:
     - service.systemctl_reload: []
     - onchanges:
       - file: dovecot-unit
+      - file: dovecot-remnants
 
 dovecot-auth-conf:
   file.managed:

@@ -1,5 +1,6 @@
 # What the clock starts: old mail and unused mailboxes go each night, a daily report, the page /metrics if it is wanted.
 {% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/remnants.jinja" import remnants %}
 
 include:
   - chatmail.preflight
@@ -68,3 +69,6 @@ jobs-metrics-absent:
     - require:
       - service: jobs-metrics-timer
 {%- endif %}
+
+# They would expire mail and publish figures beside us.
+{{ remnants("jobs", files=["/etc/cron.d/expunge", "/etc/cron.d/chatmail-metrics", "/var/www/html/metrics"]) }}

@@ -1,9 +1,13 @@
 # MTA-STS for mail that leaves (RFC 8461): Postfix asks this daemon which TLS policy another domain has published.
 {% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/remnants.jinja" import remnants %}
 
 include:
   - chatmail.preflight
   - chatmail.unbound
+
+# It has the port of Debian's.
+{{ remnants("mta_sts", units=["mta-sts-daemon.service"], files=["/usr/local/lib/postfix-mta-sts-resolver"]) }}
 
 mta_sts-packages:
   chatmail_package.installed:

@@ -7,6 +7,11 @@ include:
   - chatmail.preflight
   - chatmail.system
 
+# Another deployment's filter, and signer.
+opendkim-rspamd-removed:
+  pkg.removed:
+    - pkgs: [rspamd]
+
 # The socket lives in Postfix's chroot, and Postfix must be a member of the group that may use it.
 opendkim-packages:
   chatmail_package.installed:

@@ -1,6 +1,7 @@
 # Postfix: mail comes in on 25 (other relays), 465 and 587 (clients), goes through our filter and back in on two
 # loopback ports, and leaves to Dovecot's LMTP socket or to other relays. Dovecot checks passwords (SASL).
 {% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/remnants.jinja" import remnants %}
 
 include:
   - chatmail.preflight
@@ -9,6 +10,9 @@ include:
   - chatmail.mta_sts
   # It tells which domains have DANE.
   - chatmail.chatmaild
+
+# Another deployment's longer pause before a restart.
+{{ remnants("postfix", files=["/etc/systemd/system/postfix@.service.d/10_restart.conf"]) }}
 
 postfix-packages:
   chatmail_package.installed:
@@ -91,6 +95,7 @@ postfix-unit-reload:
     - service.systemctl_reload: []
     - onchanges:
       - file: postfix-restart-policy
+      - file: postfix-remnants
     - require_in:
       - service: postfix-service
 

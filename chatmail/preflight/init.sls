@@ -12,7 +12,7 @@ include:
   "587/tcp": ["postfix"],
   "143/tcp": ["dovecot"],
   "993/tcp": ["dovecot"],
-  "3478/udp": ["coturn"],
+  "3478/udp": ["coturn", "turnserver"],
   "80/tcp": ["nginx", "acmetool-redirector", "acmetool"],
   "443/tcp": ["nginx"],
   "8443/tcp": ["nginx"],
@@ -20,7 +20,7 @@ include:
   "10993/tcp": ["dovecot"],
   "53/tcp": ["unbound", "systemd-resolved"],
   "53/udp": ["unbound", "systemd-resolved"],
-  "8461/tcp": ["postfix-mta-sts-resolver"],
+  "8461/tcp": ["postfix-mta-sts-resolver", "mta-sts-daemon"],
   "8462/tcp": ["chatmail-dane-policy"],
 } %}
 {% if settings.mtail_address %}{% do ports.update({"3903/tcp": ["mtail"], "3904/tcp": ["dovecot"]}) %}{% endif %}

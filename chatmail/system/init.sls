@@ -1,5 +1,6 @@
 # What all components stand on: the vmail user, the mailboxes directory, the journal.
 {% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/remnants.jinja" import remnants %}
 
 include:
   - chatmail.preflight
@@ -11,6 +12,17 @@ system-apt-recommends:
     - user: root
     - group: root
     - mode: '0644'
+
+# A source of packages that is no more stops apt.
+system-remnants-source:
+  file.replace:
+    - name: /etc/apt/sources.list
+    - pattern: '^.*obs-home-deltachat.*\n'
+    - repl: ''
+    - backup: False
+    - ignore_if_missing: True
+
+{{ remnants("system", files=["/etc/apt/keyrings/obs-home-deltachat.gpg", "/root/from-cmdeploy"]) }}
 
 # ca-certificates: Postfix verifies other relays. python3-cryptography: our states make keys and certificates on the host.
 # python3-dnspython: they ask the domain's name servers.

@@ -1,6 +1,7 @@
 # TURN (RFC 8656): coturn relays calls of clients that cannot reach each other. A small service of ours gives out
 # credentials that end after five days; both know a secret that is made here and leaves the host never.
 {% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/remnants.jinja" import remnants %}
 
 include:
   - chatmail.preflight
@@ -8,6 +9,9 @@ include:
   - chatmail.system
   # The credential service's source.
   - chatmail.chatmaild
+
+# It has the port of coturn.
+{{ remnants("turn", units=["turnserver.service"]) }}
 
 turn-packages:
   chatmail_package.installed:
