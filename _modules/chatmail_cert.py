@@ -46,6 +46,8 @@ SERVED = (
     (443, "nginx", None),
 )
 
+__outputter__ = {"show": "chatmail"}
+
 
 def __virtual__():
     if not HAS_CRYPTOGRAPHY:
@@ -435,11 +437,15 @@ def acme_obtain(directory_url, email, names):
         _acmetool("reconcile")
     except CommandExecutionError as error:
         # Only now a new account is registered, whose URL may be what a CAA record lacks.
-        account = _keep_account(meta)
+        account, issuers = _keep_account(meta), meta.get("caaIdentities", [])
         for name in names:
-            if refusal := caa_refusal(_caa(name), meta.get("caaIdentities", []), account):
+            found = _caa(name)
+            if refusal := caa_refusal(found, issuers, account):
+                issuer = issuers[0] if issuers else found[0].partition(";")[0]
+                right = f"{issuer};accounturi={account}" if account else issuer
                 raise CommandExecutionError(
-                    f"{error}; the CAA record of {name} forbids it: {refusal}: correct or remove the record"
+                    f"{error}; the CAA record of {name} forbids it: {refusal}. "
+                    f'Remove the record, or replace it by 0 issue "{right}"'
                 ) from error
         raise
     _keep_account(meta)
@@ -513,6 +519,6 @@ def show():
         try:
             line, place = _describe(_served(port, protocol, name), now), f"{port} {daemon}"
         except OSError as error:
-            line, place = "not served", f"{port} {daemon}: {error}"
+            line, place = "not served", f"{port} {daemon}: {error.strerror or error}"
         shown.setdefault(line, []).append(place)
     return shown

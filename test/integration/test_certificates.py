@@ -5,11 +5,16 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from _modules import chatmail_cert, chatmail_dns
 from test import messages
 from test.integration.conftest import PERMISSIVE
+from test.integration.leaks import apply_aloud, assert_nowhere, telling
 from test.integration.mailing import inbox, submit
 from test.integration.test_web_server import ask, plain_http
 from test.lab import Host, Lab, authority
@@ -23,13 +28,55 @@ LIVE = f"/var/lib/acme/live/{DOMAIN}"
 # The other records are not what these tests are about.
 SETTINGS = {"mail_domain": DOMAIN, "dns_check": False, **PERMISSIVE}
 
+# What other deployments of a relay have left on the host: texts by path.
+UNIT = "[Service]\nExecStart=/usr/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+REMNANTS = {
+    "/etc/cron.d/acmetool": "# renew\n",
+    "/etc/cron.d/chatmail-metrics": "# count\n",
+    "/etc/cron.d/expunge": "# expire\n",
+    "/etc/acme/hooks/nginx": "#!/bin/sh\nexit 42\n",
+    "/usr/lib/acme/hooks/nginx": "#!/bin/sh\nexit 42\n",
+    f"/var/lib/acme/desired/{DOMAIN}-l4y6": f"satisfy:\n  names: [{DOMAIN}]\n",
+    "/etc/apt/keyrings/obs-home-deltachat.gpg": "key\n",
+    "/etc/apt/preferences.d/pin-dovecot": "Package: dovecot-core\nPin: version 9\nPin-Priority: 1001\n",
+    "/etc/systemd/system/dovecot.service.d/10_restart.conf": "[Service]\nRestartSec=30\n",
+    "/etc/systemd/system/postfix@.service.d/10_restart.conf": "[Service]\nRestartSec=30\n",
+    "/var/www/html/metrics": "accounts 1\n",
+    "/root/from-cmdeploy/remote.py": "pass\n",
+    "/usr/local/lib/postfix-mta-sts-resolver/python": "python\n",
+} | {
+    f"/etc/systemd/system/{unit}": UNIT
+    for unit in (
+        "acmetool-reconcile.service",
+        "acmetool-redirector.service",
+        "doveauth-dictproxy.service",
+        "filtermail-transport.service",
+        "mta-sts-daemon.service",
+        "tls-cert-reload.service",
+        "turnserver.service",
+    )
+}
+
+
+def leave_remnants(host: Host) -> None:
+    for path, text in REMNANTS.items():
+        host.write(path, text)
+    host.run(["sh", "-c", "systemctl daemon-reload && systemctl start turnserver"])
+    gone = "deb [signed-by=/etc/apt/keyrings/obs-home-deltachat.gpg] http://deb.debian.org/none bookworm main\n"
+    host.write("/etc/apt/sources.list", gone + host.read("/etc/apt/sources.list"))
+    control = "Package: rspamd\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: none\n"
+    host.write("/opt/rspamd/DEBIAN/control", control)
+    host.run(["sh", "-c", "dpkg-deb --build /opt/rspamd /opt/rspamd.deb && dpkg --install /opt/rspamd.deb"])
+
 
 @pytest.fixture(scope="module")
 def host(lab: Lab) -> Iterator[Host]:
     host = lab.add(DOMAIN)
+    leave_remnants(host)
     for name in NAMES[1:]:
         lab.publish(name, "CNAME", [f"{DOMAIN}."])
-    lab.pillar(DOMAIN, {"chatmail": {**SETTINGS, "acme_directory_url": authority.DIRECTORY_URL}})
+    acme = {"acme_directory_url": authority.DIRECTORY_URL, "acme_email": "operator@acme.test"}
+    lab.pillar(DOMAIN, {"chatmail": SETTINGS | acme})
     yield host
     lab.name_server.run(["systemctl", "start", "pebble"])
     for name in NAMES[1:]:
@@ -37,9 +84,9 @@ def host(lab: Lab) -> Iterator[Host]:
     lab.remove(DOMAIN)
 
 
-def start_authority(lab: Lab, *, validity: int = 90 * authority.DAY) -> None:
-    """Start the authority anew: with other keys, and without the accounts that it had."""
-    lab.name_server.write(f"/{authority.CONFIG}", authority.config(validity))
+def start_authority(lab: Lab, **config) -> None:
+    """Start the authority anew (``config`` as for it): with other keys, and without the accounts that it had."""
+    lab.name_server.write(f"/{authority.CONFIG}", authority.config(**config))
     lab.name_server.run(["systemctl", "restart", "pebble"])
     deadline = time.monotonic() + 10
     while True:
@@ -54,15 +101,21 @@ def stop_authority(lab: Lab) -> None:
     lab.name_server.run(["systemctl", "stop", "pebble"])
 
 
-def served(lab: Lab, host: Host, name: str) -> dict:
-    """The certificate on port 993, verified for ``name`` by the authority's root as any client would."""
+@contextmanager
+def connection(lab: Lab, host: Host, name: str, port: int) -> Iterator[ssl.SSLSocket]:
+    """TLS with a certificate that is verified for ``name`` by the authority's root, as any client would."""
     fetch = "import ssl, urllib.request as r; c = ssl._create_unverified_context(); "
     fetch += "print(r.urlopen('https://localhost:15000/roots/0', context=c).read().decode())"
     context = ssl.create_default_context(cadata=lab.name_server.run(["python3", "-c", fetch]).stdout)
     with (
-        socket.create_connection((str(host.ipv4), 993), timeout=10) as plain,
+        socket.create_connection((str(host.ipv4), port), timeout=10) as plain,
         context.wrap_socket(plain, server_hostname=name) as tls,
     ):
+        yield tls
+
+
+def served(lab: Lab, host: Host, name: str) -> dict:
+    with connection(lab, host, name, 993) as tls:
         return tls.getpeercert()
 
 
@@ -93,6 +146,20 @@ def test_an_authority_that_is_down_is_named_and_nothing_is_half_done(lab, host):
     assert host.run(["test", "-e", LIVE], check=False).returncode
 
 
+def test_a_caa_record_that_forbids_the_certificate_is_named(lab, host):
+    # Pebble looks for no CAA record. It has another reason to refuse the name, and the host finds the record.
+    start_authority(lab, refused=[DOMAIN])
+    other = "ca.example;accounturi=https://ca.example/acct/1"
+    lab.publish(DOMAIN, "CAA", [f'0 issue "{other}"'])
+    with pytest.raises(SaltFailed) as failure:
+        lab.salt_ssh(DOMAIN, "state.apply", "chatmail.tls")
+    lab.withdraw(DOMAIN, "CAA")
+    account = lab.salt_ssh(DOMAIN, "chatmail_cert.acme_account")
+    said = str(failure.value)
+    assert f"the CAA record of {DOMAIN} forbids it: only {other} may issue, and this account is {account}. " in said
+    assert f'Remove the record, or replace it by 0 issue "ca.example;accounturi={account}"' in said
+
+
 def test_the_next_apply_ends_with_a_certificate_that_all_daemons_serve(lab, host):
     start_authority(lab)
     # The authority has published other terms since.
@@ -107,12 +174,36 @@ def test_the_next_apply_ends_with_a_certificate_that_all_daemons_serve(lab, host
     assert {"25 postfix", "465 postfix", "587 postfix", "143 dovecot", "993 dovecot"} <= set(ports)
     account = lab.salt_ssh(DOMAIN, "chatmail_cert.acme_account")
     assert account.startswith("https://ns.test:14000/")
+    assert host.run(["systemctl", "is-active", "acmetool.timer"]).stdout == "active\n"
+
+
+def test_the_mta_sts_policy_is_served_under_its_own_name(lab, host):
+    name = f"mta-sts.{DOMAIN}"
+    with connection(lab, host, name, 443) as tls:
+        tls.sendall(f"GET /.well-known/mta-sts.txt HTTP/1.0\r\nHost: {name}\r\n\r\n".encode())
+        answer = tls.makefile("rb").read().decode()
+    header, _, policy = answer.partition("\r\n\r\n")
+    assert header.startswith("HTTP/1.1 200")
+    assert policy.splitlines() == chatmail_dns.mta_sts_policy(DOMAIN).splitlines()
+
+
+def test_what_other_deployments_have_left_is_gone(host):
+    left = {path for path in REMNANTS if host.run(["test", "-e", path], check=False).returncode == 0}
+    assert left == set()
+    assert host.run(["systemctl", "is-active", "turnserver"], check=False).stdout == "inactive\n"
+    assert "obs-home-deltachat" not in host.read("/etc/apt/sources.list")
+    assert host.run(["dpkg-query", "--show", "--showformat=${db:Status-Status}", "rspamd"]).stdout != "installed"
 
 
 def test_a_second_apply_changes_nothing_though_the_authority_is_down(lab, host):
     stop_authority(lab)
-    states = lab.salt_ssh(DOMAIN, "state.apply", "chatmail.tls")
+    states, printed = apply_aloud(lab, DOMAIN)
     assert [state["__id__"] for state in states.values() if state["changes"]] == []
+    keys = host.run(["sh", "-c", "ls /var/lib/acme/keys/*/privkey /var/lib/acme/accounts/*/*/privkey"]).stdout.split()
+    assert len(keys) == 2
+    assert_nowhere(lab, host, [telling(host.read(path)) for path in keys], printed)
+    states = lab.salt_ssh(DOMAIN, "state.apply", "chatmail", "test=True")
+    assert [state["__id__"] for state in states.values() if state["result"] is not True] == []
 
 
 def test_browsers_come_by_https_alone_and_apps_make_an_address_with_one_link(host):
@@ -161,26 +252,28 @@ def test_a_renewal_keeps_the_key_the_sessions_and_the_mail(lab, host):
 OWN = "/etc/letsencrypt/live/own"
 
 
-def put_own(lab: Lab, host: Host, version: int) -> str:
+def put_own(host: Host, version: int) -> str:
     """Let a pair of the operator's take the place of the earlier one by symbolic links, as certbot does it."""
-    cert, key = f"/etc/letsencrypt/archive/cert{version}.pem", f"/etc/letsencrypt/archive/key{version}.pem"
-    lab.salt_ssh(DOMAIN, "state.single", "chatmail_cert.self_signed", cert, f"key={key}", f"alt_names=[{DOMAIN}]")
+    certificate, key = chatmail_cert._make([DOMAIN], datetime.now(UTC))
+    pem = certificate.public_bytes(Encoding.PEM).decode()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     host.run(["mkdir", "-p", OWN])
-    host.run(["ln", "-sfn", cert, f"{OWN}/cert.pem"])
-    host.run(["ln", "-sfn", key, f"{OWN}/key.pem"])
-    return host.read(cert).strip()
+    for name, text, mode in (("cert.pem", pem, "0644"), ("key.pem", private, "0600")):
+        host.write(f"{OWN}/{version}-{name}", text, mode=mode)
+        host.run(["ln", "-sfn", f"{version}-{name}", f"{OWN}/{name}"])
+    return pem.strip()
 
 
 def test_the_daemons_read_an_operators_certificate_again_when_its_links_are_pointed_elsewhere(lab, host):
-    ports = (465, 993)
-    first = put_own(lab, host, 1)
+    ports = (443, 465, 993)
+    first = put_own(host, 1)
     pillar = {**SETTINGS, "tls_external_cert_and_key": f"{OWN}/cert.pem {OWN}/key.pem"}
     lab.pillar(DOMAIN, {"chatmail": pillar})
-    lab.salt_ssh(DOMAIN, "state.apply", "chatmail")
+    lab.salt_ssh(DOMAIN, "state.apply", "chatmail.dovecot,chatmail.nginx,chatmail.postfix")
     assert {ssl.get_server_certificate((str(host.ipv4), port)).strip() for port in ports} == {first}
     assert host.run(["systemctl", "is-enabled", "acmetool.timer"], check=False).stdout.strip() == "disabled"
 
-    second = put_own(lab, host, 2)
+    second = put_own(host, 2)
     deadline = time.monotonic() + 60
     while {ssl.get_server_certificate((str(host.ipv4), port)).strip() for port in ports} != {second}:
         assert time.monotonic() < deadline, "the old certificate is still served"

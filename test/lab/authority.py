@@ -1,6 +1,7 @@
 """The lab's certificate authority: Pebble, an ACME server for tests (RFC 8555), on the host `ns`."""
 
 import json
+from collections.abc import Sequence
 
 from test.lab.commands import run
 from test.lab.layout import NAME_SERVER, Layout, dns_name
@@ -20,8 +21,8 @@ def make_server_pair(layout: Layout) -> None:
         run([*argv, "-keyout", str(layout.authority_key), "-out", str(layout.authority_cert)])
 
 
-def config(validity: int = 90 * DAY) -> str:
-    """Pebble's configuration; its certificates are valid for `validity` seconds."""
+def config(validity: int = 90 * DAY, refused: Sequence[str] = ()) -> str:
+    """Pebble's configuration; its certificates are valid for `validity` seconds, names in `refused` get none."""
     values = {
         "listenAddress": "[::]:14000",
         "managementListenAddress": "[::]:15000",
@@ -30,6 +31,7 @@ def config(validity: int = 90 * DAY) -> str:
         "httpPort": 80,
         "tlsPort": 443,
         "certificateValidityPeriod": validity,
+        "domainBlocklist": list(refused),
     }
     return json.dumps({"pebble": values}, indent=2)
 

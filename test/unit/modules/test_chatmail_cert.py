@@ -1,7 +1,10 @@
 """Self-signed pairs are right for their names; whatever is wrong with a pair is said."""
 
 import datetime
+import socket
+import ssl
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography import x509
@@ -201,3 +204,22 @@ def test_a_certificate_is_described_by_names_issuer_and_days(pair):
     der = certificate.public_bytes(serialization.Encoding.DER)
     line = chatmail_cert._describe(der, datetime.datetime.now(datetime.UTC))
     assert line == "192.0.2.7, _chat.test, www._chat.test; issued by itself; 36499 days left"
+
+
+def test_what_a_daemon_serves_is_asked_from_it_and_not_read_from_disk(pair):
+    cert, key = map(str, pair)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    loaded = ssl.PEM_cert_to_DER_cert(pair[0].read_text())
+    # Renewed since, and the daemon does not know.
+    chatmail_cert.make_self_signed(cert, key, NAMES)
+
+    def serve(listener):
+        plain, _ = listener.accept()
+        with plain, context.wrap_socket(plain, server_side=True):
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        served = pool.submit(serve, listener)
+        assert chatmail_cert._served(listener.getsockname()[1], None, NAMES[0]) == loaded
+        served.result()
