@@ -89,7 +89,8 @@ unbound-resolv-conf:
     - require:
       - chatmail_resolver: unbound-answers
 
-# What would write the file anew: DHCP clients, resolvconf, and systemd-resolved at its package's next update.
+# What would write the file anew: DHCP clients, resolvconf, and systemd-resolved at its package's next update. And
+# unbound-anchor, by which other deployments got the trust anchor that dns-root-data brings.
 unbound-dhclient:
   file.managed:
     - name: /etc/dhcp/dhclient-enter-hooks.d/zz-chatmail
@@ -101,7 +102,7 @@ unbound-dhclient:
 
 unbound-resolvconf-purged:
   pkg.purged:
-    - pkgs: [resolvconf, openresolv]
+    - pkgs: [resolvconf, openresolv, unbound-anchor]
     - require:
       - file: unbound-resolv-conf
 
