@@ -37,3 +37,5 @@ tls-remnants-desired:
     - onlyif:
       - fun: file.directory_exists
         path: /var/lib/acme/desired
+    - require_in:
+      - tls-certificate

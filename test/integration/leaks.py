@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from test.lab import Host, Lab
 from test.lab.saltconf import parse_result
 
-# The host's files that programs leave behind; what systemd hands to services as their credential is where it belongs.
-PLACES = ["--exclude-dir=credentials", "/tmp", "/var/tmp", "/run", "/root", "/var/cache", "/var/log"]
+# Files that programs leave behind on a host, but not credentials that systemd hands out, nor coturn's own configuration.
+PLACES = ["--exclude-dir=credentials", "--exclude-dir=coturn", "/tmp", "/var/tmp", "/run", "/root", "/var/cache", "/var/log"]
 
 
 def apply_aloud(lab: Lab, name: str) -> tuple[dict, str]:
