@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from test.lab import Host, Lab
 from test.lab.saltconf import parse_result
 
-# Files that programs leave behind on a host, but not credentials that systemd hands out, nor coturn's own configuration.
-PLACES = ["--exclude-dir=credentials", "--exclude-dir=coturn", "/tmp", "/var/tmp", "/run", "/root", "/var/cache", "/var/log"]
+# Files that programs leave behind on a host; not the credentials of systemd's services, nor coturn's own configuration.
+PLACES = ["--exclude-dir=credentials", "--exclude-dir=coturn", "/tmp", "/var/tmp", "/run", "/root", "/var/cache"]
 
 
 def apply_aloud(lab: Lab, name: str) -> tuple[dict, str]:
