@@ -2,10 +2,13 @@
 
 import dataclasses
 import os
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import deltachat_rpc_server
 import pytest
 
 from _modules import chatmail_dkim
@@ -28,12 +31,27 @@ PERMISSIVE = {
 }
 
 
+# Where a host has Delta Chat's core from.
+CORE = "/root/deltachat-rpc-server"
+
+
 @dataclasses.dataclass(frozen=True)
 class Applied:
     """The first apply on a bare host: what the states returned, and how long it took."""
 
     states: Mapping[str, dict]
     seconds: float
+
+
+def with_echobot(host: Host) -> dict:
+    """Settings by which a relay has an echobot.
+
+    The core of the tests' clients is the release that the formula pins; the host is given it, as it cannot download it.
+    """
+    core = Path(deltachat_rpc_server.__file__).with_name("deltachat-rpc-server")
+    with core.open("rb") as file:
+        subprocess.run(host.ssh_argv(f"cat > {CORE}"), stdin=file, check=True, timeout=60)
+    return {"echobot": True, "echobot_source": CORE}
 
 
 @pytest.fixture(scope="session")

@@ -1,33 +1,26 @@
 """The echobot on a relay: Delta Chat's own core there, written to by clients with the same core."""
 
 import secrets
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import deltachat_rpc_server
 import pytest
 from deltachat_rpc_client import Chat, EventType
 
-from test.integration.conftest import PERMISSIVE
+from test.integration.conftest import PERMISSIVE, with_echobot
 from test.lab import Host, Lab
 from test.mail_clients import ImapError
 from test.relay import chat
 from test.relay.delivery import User
 
-# What the clients of the tests are, is the release that the formula pins; a host of the lab cannot download it.
-PROGRAM = Path(deltachat_rpc_server.__file__).with_name("deltachat-rpc-server")
-SOURCE = "/root/deltachat-rpc-server"
 MEMORY_MB = 30
 
 
 @pytest.fixture(scope="module")
 def echo_host(lab: Lab, one_host: Host) -> Iterator[Host]:
     """The first relay with an echobot, which it loses again."""
-    with PROGRAM.open("rb") as file:
-        subprocess.run(one_host.ssh_argv(f"cat > {SOURCE}"), stdin=file, check=True, timeout=60)
     own = {"mail_domain": one_host.name, **PERMISSIVE}
-    lab.pillar(one_host.name, {"chatmail": {**own, "echobot": True, "echobot_source": SOURCE}})
+    lab.pillar(one_host.name, {"chatmail": {**own, **with_echobot(one_host)}})
     lab.salt_ssh(one_host.name, "state.apply", "chatmail.echobot")
     yield one_host
     lab.pillar(one_host.name, {"chatmail": own})
@@ -46,12 +39,7 @@ def visitor(lab: Lab, echo_host: Host, tmp_path_factory) -> Iterator[chat.Client
 @pytest.fixture(scope="module")
 def echobot(lab: Lab, echo_host: Host, visitor: chat.Client) -> Chat:
     """The visitor's chat with the bot, opened by the link that an operator hands on."""
-    visitor.account.secure_join(lab.salt_ssh(echo_host.name, "chatmail_echobot.link"))
-    done = visitor.wait_for(
-        "the end of securejoin",
-        lambda event: event.kind == EventType.SECUREJOIN_JOINER_PROGRESS and event.progress == 1000,
-    )
-    return visitor.account.get_contact_by_id(done.contact_id).create_chat()
+    return chat.join(visitor, lab.salt_ssh(echo_host.name, "chatmail_echobot.link"))
 
 
 def test_who_opens_its_link_gets_text_and_files_back(visitor, echobot, tmp_path):

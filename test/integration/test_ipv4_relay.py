@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from test import messages
-from test.integration.conftest import PERMISSIVE
+from test.integration.conftest import PERMISSIVE, with_echobot
 from test.integration.mailing import inbox, submit
 from test.integration.test_web_pages import log_in
 from test.integration.test_web_server import ask
@@ -22,7 +22,7 @@ from test.relay.delivery import Relay, User, new_user
 def address_host(lab) -> Iterator[Host]:
     """Deployed without a name; the lab's name server knows one, which nothing of this uses."""
     host = lab.add("address.test")
-    lab.pillar(host.name, {"chatmail": {"mail_domain": str(host.ipv4), **PERMISSIVE}})
+    lab.pillar(host.name, {"chatmail": {"mail_domain": str(host.ipv4), **PERMISSIVE, **with_echobot(host)}})
     lab.salt_ssh(host.name, "state.apply", "chatmail")
     yield host
     lab.remove(host.name)
@@ -56,6 +56,12 @@ def test_delta_chat_clients_talk_with_each_other_and_with_a_named_relay(lab, add
 def test_the_web_page_has_a_login_for_its_visitor(address_relay):
     page = ask(address_relay, "/", host=address_relay.address).body
     log_in(address_relay, html.unescape(re.search('class="button" href="([^"]*)"', page)[1]))
+
+
+def test_its_echobot_answers(lab, address_host, address_relay, tmp_path):
+    with chat.clients([("dave", address_relay.domain)], lab.resolver_argv, tmp_path) as (dave,):
+        chat.join(dave, lab.salt_ssh(address_host.name, "chatmail_echobot.link")).send_text("Grüße")
+        dave.receive("Grüße")
 
 
 def test_mail_travels_both_ways_with_a_named_relay(dave, carol):

@@ -162,19 +162,21 @@ def make_contact(inviter: Client, joiner: Client) -> tuple[Chat, Chat]:
 
     Returns the chat as the inviter has it, and as the joiner has it.
     """
-    joiner.account.secure_join(inviter.account.get_qr_code())
-    chats = []
-    for client, kind in (
-        (inviter, EventType.SECUREJOIN_INVITER_PROGRESS),
-        (joiner, EventType.SECUREJOIN_JOINER_PROGRESS),
-    ):
-        event = client.wait_for(
-            "the end of securejoin",
-            lambda event, kind=kind: event.kind == kind and event.progress == 1000,
-            SETUP_TIMEOUT_S,
-        )
-        chats.append(client.account.get_contact_by_id(event.contact_id).create_chat())
-    return chats[0], chats[1]
+    joiner_chat = join(joiner, inviter.account.get_qr_code())
+    return _joined(inviter, EventType.SECUREJOIN_INVITER_PROGRESS), joiner_chat
+
+
+def join(joiner: Client, link: str) -> Chat:
+    """Open the chat to which an invite link leads; the keys are exchanged by securejoin."""
+    joiner.account.secure_join(link)
+    return _joined(joiner, EventType.SECUREJOIN_JOINER_PROGRESS)
+
+
+def _joined(client: Client, kind: EventType) -> Chat:
+    event = client.wait_for(
+        "the end of securejoin", lambda event: event.kind == kind and event.progress == 1000, SETUP_TIMEOUT_S
+    )
+    return client.account.get_contact_by_id(event.contact_id).create_chat()
 
 
 def round_trips(one: Client, one_chat: Chat, two: Client, two_chat: Chat, count: int) -> list[float]:
