@@ -4,6 +4,7 @@ import http.client
 import json
 import time
 import xml.etree.ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -105,13 +106,13 @@ def test_an_app_that_asks_for_an_address_can_log_in_with_it(one):
 
 
 def test_who_asks_too_often_is_told_so_in_words_that_apps_show(one):
-    answers = [ask(one, "/new", "POST") for _ in range(40)]
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: ask(one, "/new", "POST"), range(100)))
     refused = [answer for answer in answers if answer.status == 429]
-    assert 200 in {answer.status for answer in answers}
     assert refused
     assert "Try again" in json.loads(refused[0].body)["reason"]
     assert refused[0].headers["Content-Type"] == "application/json"
-    eventually(200, lambda: ask(one, "/new", "POST"))
+    assert eventually(200, lambda: ask(one, "/new", "POST")).status == 200
 
 
 def test_plain_http_leads_to_https(one):
