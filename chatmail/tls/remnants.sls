@@ -4,6 +4,8 @@
 
 include:
   - chatmail.preflight
+  # Its Python libraries first: after these states, `import dns` finds a module of Salt's own in their place.
+  - chatmail.system
 
 {{ remnants("tls",
   units=["acmetool-redirector.service", "acmetool-reconcile.timer", "acmetool-reconcile.service",
