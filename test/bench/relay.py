@@ -20,7 +20,7 @@ from rich.table import Table
 
 from test import messages
 from test.mail_clients import ImapClient, send, submission
-from test.online.conftest import PREFIX, relay_of
+from test.online.conftest import new_login, relay_of
 from test.relay import chat, delivery
 from test.relay.delivery import BURST, LOST_AFTER_S, Relay, User, new_user
 from test.relay.figures import percentile
@@ -74,7 +74,7 @@ def bursts(relay: Relay, rounds: int) -> list[float]:
 def conversation(relay: Relay, other: Relay, rounds: int) -> list[float]:
     """Seconds from a Delta Chat client's message to the answer of the other one."""
     people = (("Alice", relay.domain), ("Bob", other.domain))
-    with tempfile.TemporaryDirectory() as directory, chat.clients(people, list, Path(directory), PREFIX) as (one, two):
+    with tempfile.TemporaryDirectory() as directory, chat.clients(people, list, Path(directory), new_login) as (one, two):
         return chat.round_trips(one, *_contact(one, two), rounds)
 
 

@@ -6,14 +6,17 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
+from test.relay import chat
 from test.relay.chat import Client, clients
 from test.relay.delivery import Relay, User, new_user
 
 # What reports count apart from people's addresses.
 PREFIX = "ci-"
+new_login = partial(chat.new_login, prefix=PREFIX)
 
 
 def relay_of(name: str) -> Relay:
@@ -91,6 +94,6 @@ def bob(relay: Relay) -> User:
 def people(relay: Relay, tmp_path_factory) -> Iterator[list[Client]]:
     """Two Delta Chat clients on the relay."""
     names = (("Alice", relay.domain), ("Bob", relay.domain))
-    with clients(names, list, tmp_path_factory.mktemp("cores"), PREFIX) as found:
+    with clients(names, list, tmp_path_factory.mktemp("cores"), new_login) as found:
         relay.created.extend(client.address for client in found)
         yield found

@@ -18,7 +18,7 @@ from test.relay import chat
 from test.relay.chat import clients, credentials
 from test.relay.delivery import Relay, User, new_user
 
-from .conftest import PREFIX
+from .conftest import PREFIX, new_login
 
 INTERNAL_PORTS = (3340, 3903, 3904, 8443, 10025, 10026, 10080, 10081, 10082, 10465, 10993)
 
@@ -270,7 +270,7 @@ def test_two_clients_chat(people):
 
 
 def test_clients_of_two_relays_chat(relay, relay2, tmp_path):
-    with clients((("Alice", relay.domain), ("Carol", relay2.domain)), list, tmp_path, PREFIX) as (alice, carol):
+    with clients((("Alice", relay.domain), ("Carol", relay2.domain)), list, tmp_path, new_login) as (alice, carol):
         relay.created.append(alice.address)
         alices, carols = chat.make_contact(alice, carol)
         assert chat.round_trips(alice, alices, carol, carols, 2)

@@ -31,14 +31,19 @@ def credentials(domain: str, prefix: str = "") -> tuple[str, str]:
     return f"{local_part}@{domain}", secrets.token_urlsafe(15)
 
 
-def login_uri(address: str, password: str, host: str) -> str:
+def login_uri(address: str, password: str, host: str, imap_port: int = 993, smtp_port: int = 465) -> str:
     """
     Return the ``dclogin:`` URI of an account whose servers are at ``host``, with any certificate accepted.
 
     Ports and security are given, so that the core need not try out what the server can.
     """
-    servers = f"ih={host}&ip=993&is=ssl&ic=3&sh={host}&sp=465&ss=ssl&sc=3"
+    servers = f"ih={host}&ip={imap_port}&is=ssl&ic=3&sh={host}&sp={smtp_port}&ss=ssl&sc=3"
     return f"dclogin:{quote(address, safe='@[]')}?p={quote(password, safe='')}&v=1&{servers}"
+
+
+def new_login(domain: str, prefix: str = "") -> str:
+    """Return the ``dclogin:`` URI of a new address at ``domain``, whose servers are at the domain itself."""
+    return login_uri(*credentials(domain, prefix), domain.strip("[]"))
 
 
 @dataclass
@@ -100,7 +105,7 @@ def clients(
     names_and_domains: Sequence[tuple[str, str]],
     wrap: Callable[[list[str]], list[str]],
     directory: Path,
-    prefix: str = "",
+    qr_text: Callable[[str], str] = new_login,
 ) -> Iterator[list[Client]]:
     """
     Run one core a client, each with a new account that its first login creates; all are configured at once.
@@ -109,7 +114,7 @@ def clients(
         names_and_domains: who, on which relay: what stands after the @, so ``[192.0.2.7]`` for one without a name.
         wrap: makes the command line with which the core finds the lab's names.
         directory: for the accounts; emptied before.
-        prefix: with which all addresses begin.
+        qr_text: gives for a domain what stands in the QR code from which the core configures itself.
 
     Raises ``RelayError`` where a login or the core fails.
     """
@@ -123,26 +128,24 @@ def clients(
         for name, domain in names_and_domains:
             rpc = Rpc(accounts_dir=str(directory / name), rpc_server_path=wrap([program]))
             stack.enter_context(rpc)
-            address, password = credentials(domain, prefix)
             account = DeltaChat(rpc).add_account()
             account.set_config("displayname", name)
-            found.append(
-                (Client(name, domain, address, rpc, account), login_uri(address, password, domain.strip("[]")))
-            )
-        with deadline([client.rpc for client, _ in found], SETUP_TIMEOUT_S):
+            found.append(Client(name, domain, "", rpc, account))
+        with deadline([client.rpc for client in found], SETUP_TIMEOUT_S):
             for client, configured in [
-                (client, client.account.add_transport_from_qr.future(uri)) for client, uri in found
+                (client, client.account.add_transport_from_qr.future(qr_text(client.domain))) for client in found
             ]:
                 try:
                     configured()
                 except JsonRpcError as error:
                     raise RelayError(
-                        f"{client.name} cannot log in as {client.address}: {error}",
+                        f"{client.name} cannot log in at {client.domain}: {error}",
                         LOOK_AT_LOGS.format(host=client.domain),
                     ) from error
-            for client, _ in found:
+                client.address = client.account.get_config("configured_addr")
+            for client in found:
                 client.account.bring_online()
-        yield [client for client, _ in found]
+        yield found
 
 
 @contextmanager

@@ -38,9 +38,9 @@ class User:
     address: str
     password: str
 
-    def imap(self) -> ImapClient:
+    def imap(self, port: int = 993) -> ImapClient:
         """Log in, with INBOX selected."""
-        client = ImapClient(self.relay.address)
+        client = ImapClient(self.relay.address, port)
         client.login(self.address, self.password)
         client.select()
         return client
