@@ -74,7 +74,10 @@ def bursts(relay: Relay, rounds: int) -> list[float]:
 def conversation(relay: Relay, other: Relay, rounds: int) -> list[float]:
     """Seconds from a Delta Chat client's message to the answer of the other one."""
     people = (("Alice", relay.domain), ("Bob", other.domain))
-    with tempfile.TemporaryDirectory() as directory, chat.clients(people, list, Path(directory), new_login) as (one, two):
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        chat.clients(people, list, Path(directory), new_login) as (one, two),
+    ):
         return chat.round_trips(one, *_contact(one, two), rounds)
 
 

@@ -1,5 +1,6 @@
 """Certificates from the lab's authority (Pebble) and the operator's own. The tests tell one story, in order."""
 
+import http.client
 import json
 import socket
 import ssl
@@ -16,11 +17,14 @@ from test import messages
 from test.integration.conftest import PERMISSIVE
 from test.integration.leaks import apply_aloud, assert_nowhere, telling
 from test.integration.mailing import inbox, submit
+from test.integration.test_account_link import scanned
 from test.integration.test_web_server import ask, plain_http
 from test.lab import Host, Lab, authority
 from test.lab.errors import LabError
 from test.lab.saltconf import SaltFailed
+from test.relay import chat
 from test.relay.delivery import Relay, new_user
+from test.relay.errors import RelayError
 
 DOMAIN = "acme.test"
 NAMES = [DOMAIN, f"mta-sts.{DOMAIN}", f"www.{DOMAIN}"]
@@ -119,6 +123,16 @@ def served(lab: Lab, host: Host, name: str) -> dict:
         return tls.getpeercert()
 
 
+def asked_at(lab: Lab, host: Host, link: str) -> str:
+    """The login that the relay makes up when it is asked as the core asks by an account link, certificate verified."""
+    assert link == f"DCACCOUNT:https://{DOMAIN}/new"
+    client = http.client.HTTPSConnection(DOMAIN)
+    with connection(lab, host, DOMAIN, 443) as client.sock:
+        client.request("POST", "/new")
+        login = json.loads(client.getresponse().read())
+    return chat.login_uri(login["email"], login["password"], DOMAIN)
+
+
 def public_key(host: Host) -> str:
     return host.run(["openssl", "x509", "-noout", "-pubkey", "-in", f"{LIVE}/cert"]).stdout
 
@@ -193,6 +207,20 @@ def test_what_other_deployments_have_left_is_gone(host):
     assert host.run(["systemctl", "is-active", "turnserver"], check=False).stdout == "inactive\n"
     assert "obs-home-deltachat" not in host.read("/etc/apt/sources.list")
     assert "Status: install ok" not in host.run(["dpkg", "--status", "rspamd"], check=False).stdout
+
+
+def test_delta_chats_core_sets_itself_up_by_the_code_but_for_the_authority_that_it_does_not_know(lab, host, tmp_path):
+    """Its roots are built in and the lab's authority is not one of them: that is all that is in the way."""
+    link = scanned(Relay(DOMAIN, str(host.ipv4)))
+    with (
+        pytest.raises(RelayError, match="UnknownIssuer"),
+        chat.clients([("judy", DOMAIN)], lab.resolver_argv, tmp_path, lambda _: link),
+    ):
+        pass
+    who = [("judy", DOMAIN), ("kevin", DOMAIN)]
+    with chat.clients(who, lab.resolver_argv, tmp_path, lambda _: asked_at(lab, host, link)) as (judy, kevin):
+        judy_chat, kevin_chat = chat.make_contact(judy, kevin)
+        assert len(chat.round_trips(judy, judy_chat, kevin, kevin_chat, 1)) == 1
 
 
 def test_a_second_apply_changes_nothing_though_the_authority_is_down(lab, host):
