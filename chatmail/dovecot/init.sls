@@ -127,11 +127,24 @@ dovecot-{{ file | replace(".", "-") }}:
       - chatmail_package: dovecot-packages
 {% endfor %}
 
+{% if settings.disable_mail -%}
+dovecot-service:
+  service.dead:
+    - name: dovecot
+    - enable: False
+
+dovecot-masked:
+  service.masked:
+    - name: dovecot
+    - require:
+      - service: dovecot-service
+{%- else -%}
 # A reload keeps the sessions; Dovecot reads the certificate then, too.
 dovecot-service:
   service.running:
     - name: dovecot
     - enable: True
+    - unmask: True
     - reload: True
     - require:
       - module: dovecot-unit-reload
@@ -149,3 +162,4 @@ dovecot-current:
     - name: dovecot
     - require:
       - service: dovecot-service
+{%- endif %}

@@ -69,6 +69,13 @@ nginx-conf:
       - file: nginx-operators-directory
       - tls-certificate
 
+# Operators' files may have become wrong while nginx.conf stayed as it is.
+nginx-valid:
+  chatmail_nginx.valid:
+    - name: /etc/nginx/nginx.conf
+    - require:
+      - file: nginx-conf
+
 # A reload keeps the mail sessions that came by port 443.
 nginx-service:
   service.running:
@@ -77,6 +84,7 @@ nginx-service:
     - reload: True
     - require:
       - module: nginx-unit-reload
+      - chatmail_nginx: nginx-valid
     - watch:
       - file: nginx-conf
       - tls-certificate

@@ -83,12 +83,6 @@ postfix-aliases:
     - require:
       - chatmail_package: postfix-packages
 
-postfix-enabled:
-  service.enabled:
-    - name: postfix
-    - require:
-      - chatmail_package: postfix-packages
-
 # systemd does not see a first drop-in of a unit by itself.
 postfix-unit-reload:
   module.run:
@@ -99,11 +93,32 @@ postfix-unit-reload:
     - require_in:
       - service: postfix-service
 
+{% if settings.disable_mail -%}
+# postfix@- is the daemon, postfix stands for all instances.
+postfix-service:
+  service.dead:
+    - names: [postfix@-, postfix]
+    - enable: False
+
+postfix-masked:
+  service.masked:
+    - names: [postfix@-, postfix]
+    - require:
+      - service: postfix-service
+{%- else -%}
+postfix-enabled:
+  service.enabled:
+    - name: postfix
+    - unmask: True
+    - require:
+      - chatmail_package: postfix-packages
+
 # A restart, since it alone copies resolv.conf and the trusted certificates into the chroot again, and smtpd keeps the
 # relay's certificate as long as it runs.
 postfix-service:
   service.running:
     - name: postfix@-
+    - unmask: True
     - require:
       - service: postfix-enabled
       - service: mta_sts-service
@@ -112,3 +127,4 @@ postfix-service:
       - file: postfix-restart-policy
       - file: unbound-resolv-conf
       - tls-certificate
+{%- endif %}

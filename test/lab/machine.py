@@ -26,6 +26,7 @@ PACKAGES = {
     "openssh-client": "/usr/bin/ssh",
     "openssl": "/usr/bin/openssl",
     "systemd-container": "/usr/bin/systemd-nspawn",
+    "testssl.sh": "/usr/bin/testssl",
 }
 # For tests of the web pages; 120 MB to download.
 BROWSER = {

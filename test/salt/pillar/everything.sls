@@ -2,6 +2,7 @@
 chatmail:
   mail_domain: Chat.Example.ORG
   takeover: 'TRUE'
+  disable_mail: true
   max_user_send_per_minute: 600
   max_user_send_burst_size: 100
   max_mailbox_size: ' 2gb '
