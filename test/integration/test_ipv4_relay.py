@@ -10,6 +10,7 @@ import pytest
 from test import messages
 from test.integration.conftest import PERMISSIVE, with_echobot
 from test.integration.mailing import inbox, submit
+from test.integration.test_account_link import scanned
 from test.integration.test_web_pages import log_in
 from test.integration.test_web_server import ask
 from test.lab import Host
@@ -45,8 +46,10 @@ def test_a_second_apply_changes_nothing(lab, address_host):
 
 
 def test_delta_chat_clients_talk_with_each_other_and_with_a_named_relay(lab, address_relay, two, tmp_path):
+    """All that they know of their relays are the QR codes of the pages, with a new address in each."""
+    relays = {relay.domain: relay for relay in (address_relay, two)}
     who = [("dave", address_relay.domain), ("erin", address_relay.domain), ("carol", two.domain)]
-    with chat.clients(who, lab.resolver_argv, tmp_path) as (dave, erin, carol):
+    with chat.clients(who, lab.resolver_argv, tmp_path, lambda domain: scanned(relays[domain])) as (dave, erin, carol):
         assert dave.address.endswith(f"@{address_relay.domain}")
         for inviter, joiner in ((dave, erin), (dave, carol), (carol, erin)):
             inviter_chat, joiner_chat = chat.make_contact(inviter, joiner)
