@@ -37,22 +37,6 @@ nginx-{{ file | replace(".", "-") }}:
       - chatmail_package: nginx-packages
 {% endfor %}
 
-nginx-unit:
-  file.managed:
-    - name: /etc/systemd/system/nginx.service.d/10-chatmail.conf
-    - source: salt://chatmail/nginx/files/etc/systemd/system/nginx.service.d/10-chatmail.conf
-    - user: root
-    - group: root
-    - mode: '0644'
-    - makedirs: True
-
-# systemd does not see a first drop-in of a unit by itself.
-nginx-unit-reload:
-  module.run:
-    - service.systemctl_reload: []
-    - onchanges:
-      - file: nginx-unit
-
 nginx-conf:
   file.managed:
     - name: /etc/nginx/nginx.conf
@@ -76,6 +60,34 @@ nginx-valid:
     - require:
       - file: nginx-conf
 
+nginx-unit:
+  file.managed:
+    - name: /etc/systemd/system/nginx.service.d/10-chatmail.conf
+    - source: salt://chatmail/nginx/files/etc/systemd/system/nginx.service.d/10-chatmail.conf
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+    # A start with a configuration that is refused would end what runs.
+    - require:
+      - chatmail_nginx: nginx-valid
+
+# systemd does not see a first drop-in of a unit by itself.
+nginx-unit-reload:
+  module.run:
+    - service.systemctl_reload: []
+    - onchanges:
+      - file: nginx-unit
+
+# Its limits hold from a start on.
+nginx-restart:
+  cmd.run:
+    - name: systemctl try-restart nginx
+    - onchanges:
+      - file: nginx-unit
+    - require:
+      - module: nginx-unit-reload
+
 # A reload keeps the mail sessions that came by port 443.
 nginx-service:
   service.running:
@@ -83,7 +95,7 @@ nginx-service:
     - enable: True
     - reload: True
     - require:
-      - module: nginx-unit-reload
+      - cmd: nginx-restart
       - chatmail_nginx: nginx-valid
     - watch:
       - file: nginx-conf
