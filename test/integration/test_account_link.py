@@ -3,6 +3,7 @@
 import html
 import re
 import urllib.request
+from urllib.parse import urljoin
 
 from test import qr_code
 from test.mail_clients import unchecked_tls
@@ -14,11 +15,11 @@ def scanned(relay: Relay) -> str:
     """What a phone reads from the QR code on the relay's first page."""
 
     def load(path: str) -> str:
-        request = urllib.request.Request(f"https://{relay.address}/{path}", headers={"Host": relay.domain})
+        request = urllib.request.Request(urljoin(f"https://{relay.address}", path), headers={"Host": relay.domain})
         with urllib.request.urlopen(request, timeout=20, context=unchecked_tls()) as answer:
             return answer.read().decode()
 
-    image = re.search(r'<img [^>]*src="([^"]*\bqr\b[^"]*)"', load(""))[1]
+    image = re.search(r'<img [^>]*src="([^"]*\bqr\b[^"]*)"', load("/"))[1]
     return qr_code.read(load(html.unescape(image)))
 
 
