@@ -11,8 +11,8 @@ from test.relay.delivery import Relay
 
 # Port, how TLS begins there, and the oldest version that it takes.
 PORTS = {443: ("", "TLS1_2"), 465: ("", "TLS1_3"), 993: ("", "TLS1_3"), 587: ("smtp", "TLS1_3"), 25: ("smtp", "TLS1_2")}
-# Protocols, kinds of ciphers, forward secrecy, certificate, HTTP's header, and the known vulnerabilities; not the order of
-# ciphers, and what clients of all kinds would choose.
+# Protocols, kinds of ciphers, forward secrecy, certificate, HTTP's header, and the known vulnerabilities; neither the
+# order of ciphers nor what clients of all kinds would choose.
 CHECKS = ["--protocols", "--std", "--pfs", "--server-defaults", "--headers", "--vulnerable"]
 # A scan is thousands of short processes: a minute on two free cores, several where others use them, too.
 TIMEOUT_S = 800
