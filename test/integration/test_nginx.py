@@ -72,7 +72,8 @@ def test_an_include_that_is_broken_is_named_and_what_runs_goes_on(lab, one, one_
 
 
 def test_the_next_apply_has_nothing_to_mend(lab, one):
-    assert changed(lab.salt_ssh(one.domain, "state.apply", "chatmail.nginx")) == {}
+    states = changed(lab.salt_ssh(one.domain, "state.apply", "chatmail.nginx"))
+    assert [name for name in states if name.startswith("nginx")] == []
 
 
 HOSTILE = {
