@@ -15,6 +15,9 @@ relay: venv      ## everything on a fresh machine: two relays deployed, two Delt
 apply: venv      ## deploy or update a relay of etc/roster, with progress: make apply TARGET=relay
 	$(PY) -m tools.apply $(TARGET)
 
+migrate: venv    ## move a relay to a new host, or go on with that: make migrate FROM=old TO=relay
+	$(PY) -m tools.migrate $(FROM) $(TO)
+
 # With http://127.0.0.1:8000/ in your browser.
 web: venv        ## show the web pages while you write them: make web [PILLAR=FILE] [FOLDER=DIRECTORY] [PORT=8000]
 	$(PY) -m tools.web $(PILLAR) $(if $(FOLDER),--folder $(FOLDER)) $(if $(PORT),--port $(PORT))
@@ -80,5 +83,5 @@ $(VENV)/installed: test/requirements.txt
 	$(VENV)/bin/pip install --quiet --requirement test/requirements.txt
 	@touch $@
 
-.PHONY: help relay apply web test lint docs unit integration online bench bench-filter bench-delivery bench-notifier \
-    lab-deps lab-up lab-down lab-iroh lab-ssh venv
+.PHONY: help relay apply migrate web test lint docs unit integration online bench bench-filter bench-delivery \
+    bench-notifier lab-deps lab-up lab-down lab-iroh lab-ssh venv

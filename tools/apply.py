@@ -11,6 +11,7 @@ It is no Salt runner: ``salt-run`` needs two seconds to start and loads a master
 import argparse
 import contextlib
 import fnmatch
+import json
 import logging
 import multiprocessing
 import os
@@ -22,7 +23,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -181,7 +182,13 @@ def _next_step(error: str, address: str, port: int, user: str) -> str:
     return f"Try it by hand: ssh -p {port} {user}@{address}"
 
 
-def apply(config_dir: Path, targets: Sequence[str], sls: Sequence[str], console: Console) -> list[HostResult]:
+def apply(
+    config_dir: Path,
+    targets: Sequence[str],
+    sls: Sequence[str],
+    console: Console,
+    settings: Mapping | None = None,
+) -> list[HostResult]:
     """
     Apply SLS to targets, all at once, and show the progress.
 
@@ -190,12 +197,13 @@ def apply(config_dir: Path, targets: Sequence[str], sls: Sequence[str], console:
         targets: names or globs of the roster.
         sls: what to apply, ``["chatmail"]`` for all of a relay.
         console: where the progress goes.
+        settings: goes before what the pillar says below ``chatmail:``.
 
     Returns one result a host, also for those that cannot be reached. Raises ``ApplyError`` where none could begin.
     """
     with ExitStack() as stack:
         with console.status("packing Salt for the hosts, and connecting"):
-            ssh = _salt_ssh(config_dir, targets, sls)
+            ssh = salt_ssh(config_dir, targets, sls, settings)
             stack.callback(ssh.fsclient.destroy)
             hosts = [_Host(ssh, name, target) for name, target in ssh.targets.items()]
             for host in hosts:
@@ -208,7 +216,10 @@ def apply(config_dir: Path, targets: Sequence[str], sls: Sequence[str], console:
         return [results[host.name] for host in hosts]
 
 
-def _salt_ssh(config_dir: Path, targets: Sequence[str], sls: Sequence[str]) -> salt.client.ssh.SSH:
+def salt_ssh(
+    config_dir: Path, targets: Sequence[str], sls: Sequence[str], settings: Mapping | None = None
+) -> salt.client.ssh.SSH:
+    """Return Salt's own client for the targets, about to apply SLS to them. Raises ``ApplyError`` as ``apply`` does."""
     if not (config_dir / "master").is_file():
         raise ApplyError(f"{config_dir}/master does not exist. Run this in the checkout.")
     opts = salt.config.master_config(str(config_dir / "master"))
@@ -216,8 +227,9 @@ def _salt_ssh(config_dir: Path, targets: Sequence[str], sls: Sequence[str]) -> s
     if not roster.is_file():
         raise ApplyError(f"There is no roster at {roster}. Copy etc/roster.example there and enter your relay.")
     minion_opts = opts.get("ssh_minion_opts", {}) | {"log_file": LOG, "log_level_logfile": "info"}
+    pillar = [f"pillar={json.dumps({'chatmail': settings})}"] if settings else []
     opts.update(
-        argv=["state.apply", ",".join(sls)],
+        argv=["state.apply", ",".join(sls), *pillar],
         tgt="*",
         selected_target_option="glob",
         ssh_minion_opts=minion_opts,
@@ -248,7 +260,7 @@ def _run(ssh: salt.client.ssh.SSH, hosts: Sequence[_Host], console: Console) -> 
     # This process is single-threaded here: salt forks once more for every host.
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
-    worker = fork.Process(target=_work, args=(ssh, sender))
+    worker = fork.Process(target=_work, args=(ssh, receiver, sender))
     worker.start()
     # A group of its own: an interrupt at the terminal reaches this process alone, which then ends the group as a whole.
     os.setpgid(worker.pid, worker.pid)
@@ -301,8 +313,10 @@ def _lost(hosts: Sequence[_Host], results: dict[str, HostResult]) -> dict[str, H
     }
 
 
-def _work(ssh: salt.client.ssh.SSH, sender: Connection) -> None:
+def _work(ssh: salt.client.ssh.SSH, receiver: Connection, sender: Connection) -> None:
     """Send each host's outcome: name, what came back, exit code."""
+    # Else sending would wait for ever once nobody else reads.
+    receiver.close()
     for returned, retcode in ssh.handle_ssh():
         ((name, value),) = returned.items()
         sender.send((name, value, retcode))

@@ -86,7 +86,9 @@ def parse_return(host: str, returned: object, retcode: int, seconds: float) -> H
     else:
         lines = returned if isinstance(returned, Sequence) and not isinstance(returned, str) else [returned]
         errors = tuple(printable(_readable(str(line))) for line in lines)
-    return HostResult(host, (), errors, seconds)
+    # The refusal of chatmail_apply.lock.
+    busy = any(error.startswith("Another apply to ") for error in errors)
+    return HostResult(host, (), errors, seconds, busy)
 
 
 def _readable(error: str) -> str:

@@ -42,6 +42,11 @@ ELSEWHERE = {
     "make web PORT=8001": ("test/integration/test_web_preview.py", '"--port"'),
     "salt relay saltutil.sync_all": ("test/integration/test_ways_to_apply.py", '"saltutil.sync_all"'),
     "salt-ssh proxy state.apply chatmail.proxy": ("test/integration/test_proxy.py", '"state.apply", "chatmail.proxy"'),
+    "make migrate FROM=old TO=relay": ("test/integration/test_migration.py", '"make", "migrate"'),
+    ".venv/bin/python -m tools.migrate --reopen old relay": (
+        "test/integration/test_migration.py",
+        '"tools.migrate", "--reopen"',
+    ),
     "salt relay state.apply chatmail": ("test/integration/test_ways_to_apply.py", '"state.apply", "chatmail"'),
     # With a pending upgrade of Debian's it is not well.
     "salt-ssh relay chatmail_relay.status": ("test/integration/test_status.py", '"chatmail_relay.status"'),
