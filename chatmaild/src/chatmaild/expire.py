@@ -1,6 +1,7 @@
 """Removes what has become too old: messages, and mailboxes that nobody uses."""
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -12,7 +13,7 @@ from . import mailbox, quota_expire, scanner
 from .config import Config, ConfigError, read_config
 from .mailbox import DAY, Mailbox
 from .quota_expire import MIB, TARGET_PERCENT
-from .scanner import Content, File
+from .scanner import Content
 
 CONFIG = Path("/etc/chatmail/chatmail.ini")
 LARGE = 200_000  # bytes; a seen message above goes after `delete_large_after`
@@ -35,22 +36,31 @@ class Limits(NamedTuple):
             now - config.delete_inactive_users_after * DAY,
         )
 
-
-def is_expired(message: File, limits: Limits) -> bool:
-    """Whether `message` is too old for anyone, or large, seen, and too old for that."""
-    if message.mtime < limits.message:
-        return True
-    return message.mtime < limits.large_message and message.size > LARGE and scanner.folder(message) == "cur"
+    @property
+    def any_message(self) -> float:
+        """Nearly all messages are younger than this, and stay."""
+        return max(self.message, self.large_message)
 
 
-def over_quota(config: Config, home: Path, messages: list[File], now: float) -> list[File]:
-    """Those of `messages` that must go so that the INBOX in `home` takes no more than `TARGET_PERCENT` of its quota."""
+def is_expired(mtime: float, size: int, folder: str, limits: Limits) -> bool:
+    """Whether a message is too old for anyone, or large, seen, and too old for that.
+
+    :param mtime: Unix seconds.
+    :param size: bytes on disk.
+    :param folder: ``cur`` (seen), ``new`` or ``tmp``.
+    """
+    return mtime < limits.message or (mtime < limits.large_message and size > LARGE and folder == "cur")
+
+
+def over_quota(home: str, messages: list[os.DirEntry], target: int, now: float) -> list[os.DirEntry]:
+    """Those of `messages` that must go so that the INBOX in `home` takes no more than `target` bytes."""
+    if quota_expire.size_at_most([message.name for message in messages]) <= target:
+        return []
     inbox = (f"{home}/cur/", f"{home}/new/")
     paths = [message.path for message in messages if message.path.startswith(inbox)]
     stored = filter(None, map(quota_expire.parse_name, paths))
-    target = config.max_mailbox_size * TARGET_PERCENT // 100 * MIB
     excess = {message.path for message in quota_expire.excess(stored, target, now)}
-    return [message for message in messages if message.path in excess] if excess else []
+    return [message for message in messages if message.path in excess]
 
 
 class Expiry:
@@ -66,6 +76,8 @@ class Expiry:
         self.config = config
         self.now = now
         self.limits = Limits.of(config, now)
+        self.quota_target = config.max_mailbox_size * TARGET_PERCENT // 100 * MIB  # bytes
+        self.echobot_address = config.echobot_address
         self.remove = remove
         self.verbose = verbose
         self.mailboxes_seen = self.mailboxes_removed = 0
@@ -79,9 +91,10 @@ class Expiry:
         """
         if self.remove:
             self._attempt(mailbox.remove_leftovers, self.config.mailboxes_dir)
-        for box in scanner.mailboxes(self.config, maxnum):
-            self.mailboxes_seen += 1
-            self._attempt(expire or self.expire_mailbox, box)
+        with self._in_mailboxes_dir():
+            for box in scanner.mailboxes(self.config, maxnum):
+                self.mailboxes_seen += 1
+                self._attempt(expire or self.expire_mailbox, box)
 
     def expire_mailbox(self, box: Mailbox) -> None:
         """Apply all rules to one mailbox.
@@ -90,7 +103,7 @@ class Expiry:
         """
         self._say("checking", box.path)
         # The relay's own bot has its password elsewhere and never counts as inactive.
-        if box.address != self.config.echobot_address:
+        if box.address != self.echobot_address:
             last_login = box.last_login()
             if last_login is None:
                 self._remove_if_empty(box)
@@ -98,7 +111,7 @@ class Expiry:
             if last_login < self.limits.login:
                 self._remove_mailbox(box, box.remove)
                 return
-        content = scanner.scan(box.path)
+        content = scanner.scan(box.address)
         self.files_seen += len(content.messages) + len(content.extra)
         self._expire_messages(box, content)
         self._expire_indexes(content)
@@ -124,30 +137,43 @@ class Expiry:
 
     def _remove_if_empty(self, box: Mailbox) -> None:
         """A directory without password belongs to no address; what is in it, nobody knows."""
-        if scanner.list_names(box.path):
+        if scanner.list_directory(box.path):
             print(f"{box.path} doesn't have last_login but isn't empty", file=sys.stderr)
         else:
             self._remove_mailbox(box, box.path.rmdir)
 
+    def _in_mailboxes_dir(self) -> contextlib.AbstractContextManager:
+        """Files are named from there: so the kernel has half as many directories to go through for each."""
+        directory = self.config.mailboxes_dir
+        return contextlib.chdir(directory) if directory.is_dir() else contextlib.nullcontext()
+
     def _expire_messages(self, box: Mailbox, content: Content) -> None:
-        old = [message for message in content.messages if is_expired(message, self.limits)]
-        gone = set(old)
-        kept = [message for message in content.messages if message not in gone] if gone else content.messages
-        excess = over_quota(self.config, box.path, kept, self.now)
+        old, kept = [], []
+        limit = self.limits.any_message
+        for message in content.messages:
+            try:
+                status = message.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if status.st_mtime < limit and is_expired(
+                status.st_mtime, status.st_size, scanner.folder(message), self.limits
+            ):
+                old.append(message)
+            else:
+                kept.append(message)
+        excess = over_quota(box.address, kept, self.quota_target, self.now)
         for message in old + excess:
             self._remove_file(message)
         if excess and self.remove:
             quota_expire.report(box, len(excess))
         if old or excess:
-            quota_cache = scanner.stat_file(box.quota_cache_path)
-            if quota_cache:
-                self._remove_file(quota_cache)
+            for file in content.extra:
+                if file.path == f"{box.address}/{box.quota_cache_path.name}":
+                    self._remove_file(file)
 
     def _expire_indexes(self, content: Content) -> None:
         for file in content.extra:
-            if file.size <= INDEX_MAX:
-                return  # the largest come first
-            if "dovecot.index" in os.path.basename(file.path):
+            if "dovecot.index" in file.name and scanner.size(file) > INDEX_MAX:
                 self._remove_file(file)
 
     def _remove_mailbox(self, box: Mailbox, remove: Callable[[], None]) -> None:
@@ -160,15 +186,17 @@ class Expiry:
                 return
         self.mailboxes_removed += 1
 
-    def _remove_file(self, file: File) -> None:
-        self._say("removing", time.strftime("%Y-%m-%d", time.gmtime(file.mtime)), file.path)
-        if self.remove:
-            try:
-                os.unlink(file.path)
-            except FileNotFoundError:
-                print(f"{file.path} was gone already", file=sys.stderr)
-                return
-        self.files_removed += 1
+    def _remove_file(self, file: os.DirEntry) -> None:
+        path = self.config.mailboxes_dir / file.path
+        try:
+            status = file.stat(follow_symlinks=False)
+            self._say("removing", time.strftime("%Y-%m-%d", time.gmtime(status.st_mtime)), path)
+            if self.remove:
+                path.unlink()
+        except FileNotFoundError:
+            print(f"{path} was gone already", file=sys.stderr)
+        else:
+            self.files_removed += 1
 
     def _attempt(self, action: Callable, argument: Mailbox | Path) -> None:
         try:

@@ -46,16 +46,17 @@ class Report:
         content = scanner.scan(box.path)
         if index_in_memory:
             content.extra.extend(scanner.scan(box.index_path).extra)
-        self.message_bytes += sum(message.size for message in content.messages)
-        self.extra_bytes += sum(file.size for file in content.extra)
+        sizes = {message: scanner.size(message) for message in content.messages}
+        self.message_bytes += sum(sizes.values())
+        self.extra_bytes += sum(map(scanner.size, content.extra))
         last_login = box.last_login()
         if last_login is None:
             return
         self._add_login(box, last_login)
         if last_login <= self.now - self.min_login_age * DAY:
-            for message in content.messages:
+            for message, size in sizes.items():
                 if self.mdir in (None, scanner.folder(message)):
-                    self._add_message(message.size)
+                    self._add_message(size)
 
     def _add_login(self, box: Mailbox, last_login: int) -> None:
         self.logins += 1

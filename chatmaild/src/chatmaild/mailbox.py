@@ -198,6 +198,7 @@ def remove_leftovers(mailboxes_dir: Path) -> None:
 
     :raises OSError: the file system refused.
     """
-    for path in mailboxes_dir.glob(f"{REMOVED_PREFIX}*"):
-        if "@" not in path.name:
-            shutil.rmtree(path)
+    with contextlib.suppress(FileNotFoundError), os.scandir(mailboxes_dir) as entries:
+        for entry in entries:
+            if entry.name.startswith(REMOVED_PREFIX) and "@" not in entry.name:
+                shutil.rmtree(entry.path)

@@ -21,6 +21,8 @@ MIB = 1024 * 1024
 # Seconds, a unique part, and the size before compression, which is what the quota counts (Dovecot's Maildir format).
 _NAME = re.compile(r"([0-9]{1,11})\.[^/]*,S=([0-9]{1,15})(?=[,:]|\Z)[^/]*", re.DOTALL)
 
+_SIZE = re.compile(r",S=([0-9]{1,15})")
+
 
 class StoredMessage(NamedTuple):
     """A message as its file name describes it."""
@@ -34,6 +36,12 @@ def parse_name(path: str) -> StoredMessage | None:
     """Read the name of a message file, such as ``1775324677.M448P30.host,S=3235,W=3305:2,S``; None for other forms."""
     match = _NAME.fullmatch(path, path.rfind("/") + 1)
     return StoredMessage(int(match[1]), int(match[2]), path) if match else None
+
+
+def size_at_most(names: Iterable[str]) -> int:
+    """What the messages with these names take at most, in bytes: any size in a name counts. It is quicker than
+    `parse_name` for each."""
+    return sum(map(int, _SIZE.findall("/".join(names))))
 
 
 def excess(messages: Iterable[StoredMessage], target: int, now: float) -> list[StoredMessage]:

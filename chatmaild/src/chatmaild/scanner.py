@@ -1,8 +1,6 @@
 """What lies in the mailboxes: one pass, symbolic links never followed, files that vanish meanwhile passed over."""
 
-import contextlib
 import os
-import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,39 +12,31 @@ from .mailbox import Mailbox
 MAILDIR_FOLDERS = frozenset(("cur", "new", "tmp"))
 
 
-class File(NamedTuple):
-    """A regular file."""
-
-    path: str
-    size: int  # bytes on disk
-    mtime: float  # Unix seconds
-
-
 class Content(NamedTuple):
-    """All files of one directory tree."""
+    """All regular files of one directory tree."""
 
-    messages: list[File]  # those directly in a directory cur, new or tmp, at any depth
-    extra: list[File]  # all others, the largest first
+    messages: list[os.DirEntry]  # those directly in a directory cur, new or tmp, at any depth
+    extra: list[os.DirEntry]  # all others
 
 
-def folder(message: File) -> str:
+def folder(message: os.DirEntry) -> str:
     """Which part of a Maildir `message` is in: ``cur`` (seen), ``new`` or ``tmp``."""
-    return os.path.basename(os.path.dirname(message.path))
+    return message.path.rsplit("/", 2)[-2]
 
 
-def stat_file(path: str | Path) -> File | None:
-    """The file at `path`, or None if there is none or it is no regular file."""
+def size(file: os.DirEntry) -> int:
+    """Bytes on disk; 0 if it is gone."""
     try:
-        status = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return File(str(path), status.st_size, status.st_mtime) if stat.S_ISREG(status.st_mode) else None
+        return file.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0
 
 
-def list_names(path: str | Path) -> list[str]:
-    """The names in a directory; none where there is no such directory."""
+def list_directory(path: str | Path) -> list[os.DirEntry]:
+    """What is in a directory; nothing where there is no such directory."""
     try:
-        return os.listdir(path)
+        with os.scandir(path) as entries:
+            return list(entries)
     except FileNotFoundError:
         return []
 
@@ -58,24 +48,16 @@ def scan(path: str | Path) -> Content:
 
     :raises OSError: something cannot be looked at.
     """
-    content = Content([], [])
-    pending = [os.fspath(path)]
+    messages, extra, pending = [], [], [path]
     while pending:
-        directory = pending.pop()
-        holds_messages = os.path.basename(directory) in MAILDIR_FOLDERS
-        files = content.messages if holds_messages else content.extra
-        with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
-            for entry in entries:
-                if entry.is_file(follow_symlinks=False):
-                    try:
-                        status = entry.stat(follow_symlinks=False)
-                    except FileNotFoundError:
-                        continue
-                    files.append(File(entry.path, status.st_size, status.st_mtime))
-                elif not holds_messages and entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
-    content.extra.sort(key=lambda file: file.size, reverse=True)
-    return content
+        for entry in list_directory(pending.pop()):
+            if entry.is_file(follow_symlinks=False):
+                extra.append(entry)
+            elif entry.name in MAILDIR_FOLDERS and entry.is_dir(follow_symlinks=False):
+                messages += [message for message in list_directory(entry) if message.is_file(follow_symlinks=False)]
+            elif entry.is_dir(follow_symlinks=False):
+                pending.append(entry.path)
+    return Content(messages, extra)
 
 
 def mailboxes(config: Config, maxnum: int | None = None) -> Iterator[Mailbox]:
