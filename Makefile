@@ -53,8 +53,17 @@ bench-filter: venv lab-up    ## messages a second with the filter, beside the sa
 bench-delivery: venv lab-up  ## time from DATA's answer to the IDLE notice, with 300 further idle clients
 	$(PY) -m test.bench.delivery
 
-bench-notifier: venv   ## pushes a second, and the service's memory
+bench-notifier: venv   ## pushes a second to a server that takes 100 ms, and the service's memory
 	$(PY) -m test.bench.notifier
+
+bench-doveauth: venv   ## lookups and creations a second, beside a server that only echoes
+	$(PY) -m test.bench.doveauth
+
+bench-expire: venv     ## mailboxes a second of chatmail-expire, beside plain walks of the same 100,000 mailboxes
+	$(PY) -m test.bench.expire
+
+bench-load: venv lab-deps      ## logins and creations a second by 50 clients, and each daemon's memory before and after
+	$(VENV)/bin/pytest -q test/integration/test_load.py
 
 lab-deps: venv   ## what the lab and its tests need from Debian
 	$(LAB) deps
@@ -84,4 +93,4 @@ $(VENV)/installed: test/requirements.txt
 	@touch $@
 
 .PHONY: help relay apply migrate web test lint docs unit integration online bench bench-filter bench-delivery \
-    bench-notifier lab-deps lab-up lab-down lab-iroh lab-ssh venv
+    bench-notifier bench-doveauth bench-expire bench-load lab-deps lab-up lab-down lab-iroh lab-ssh venv

@@ -28,7 +28,7 @@ RATE = 200  # pushes a second
 STEADY = 20  # seconds
 ADDRESSES = 200
 BURST = 4000  # pushes
-CONNECTIONS = 300  # as many as the service has first tries at once
+CONNECTIONS = 100  # as many as the service has first tries at once
 
 
 @contextlib.contextmanager
@@ -46,6 +46,7 @@ def running(scratch: Path, server: PushServer) -> Iterator[subprocess.Popen]:
             env=os.environ
             | {
                 "PYTHONPATH": str(SOURCE),
+                "MALLOC_ARENA_MAX": "1",  # as its unit has it
                 "NOTIFY_SOCKET": str(scratch / "notify"),
                 "SSL_CERT_FILE": str(server.certificate),
             },
