@@ -106,3 +106,12 @@ class ForeignDomain:
             length=length,
         )
         return header + message
+
+
+def metadata_entry(client: ImapClient, mailbox: str, name: str) -> str | None:
+    """The value of a METADATA entry, None for NIL."""
+    (response,) = [r for r in client.command(f'GETMETADATA "{mailbox}" {name}') if b"METADATA" in r.line]
+    value = response.line.partition(f"({name} ".encode())[2].removesuffix(b")")
+    if response.literals:
+        return response.literals[0].decode()
+    return None if value == b"NIL" else value.decode().strip('"')

@@ -9,7 +9,7 @@ import pytest
 
 from test import messages
 from test.integration.conftest import PERMISSIVE, with_echobot
-from test.integration.mailing import inbox, submit
+from test.integration.mailing import inbox, metadata_entry, submit
 from test.integration.test_account_link import scanned
 from test.integration.test_web_pages import log_in
 from test.integration.test_web_server import ask
@@ -94,3 +94,9 @@ def test_cleartext_and_other_literals_are_refused(dave, address_relay):
 def test_the_mailbox_is_below_the_bare_address(address_host, dave):
     path = f"/home/vmail/mail/{address_host.ipv4}/{dave.address}/password"
     assert address_host.run(["stat", "--format=%U", path]).stdout == "vmail\n"
+
+
+def test_the_turn_server_is_named_without_brackets(address_host, dave):
+    with dave.imap() as client:
+        told = metadata_entry(client, "", "/shared/vendor/deltachat/turn")
+    assert told.startswith(f"{address_host.ipv4}:3478:")

@@ -36,7 +36,7 @@ def memory(one_host):
     return measure
 
 
-def test_logins_and_creations_at_once(one, memory, capsys):
+def test_logins_and_creations_at_once(one, one_host, memory, capsys):
     existing = [new_user(one) for _ in range(10)]
     new = [User(one, *credentials(one.domain)) for _ in range(CREATIONS)]
     # systemd starts this one when somebody asks.

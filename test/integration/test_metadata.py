@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from test.integration.conftest import PERMISSIVE
-from test.integration.mailing import inbox, submit
+from test.integration.mailing import inbox, metadata_entry, submit
 from test.lab import Host, Lab
 from test.lab.layout import BRIDGE_NUMBER
 from test.mail_clients import ImapClient, ImapError
@@ -51,15 +51,6 @@ def set_token(client: ImapClient, token: str) -> None:
     client.command(f'SETMETADATA INBOX (/private/devicetoken "{token}")')
 
 
-def entry(client: ImapClient, mailbox: str, name: str) -> str | None:
-    """The value of a METADATA entry, None for NIL."""
-    (response,) = [r for r in client.command(f'GETMETADATA "{mailbox}" {name}') if b"METADATA" in r.line]
-    value = response.line.partition(f"({name} ".encode())[2].removesuffix(b")")
-    if response.literals:
-        return response.literals[0].decode()
-    return None if value == b"NIL" else value.decode().strip('"')
-
-
 def queue_of(host: Host) -> list[str]:
     return host.run(["ls", f"/home/vmail/mail/{host.name}/{QUEUE}"]).stdout.split()
 
@@ -73,21 +64,21 @@ def wait_until(condition) -> None:
 
 def test_device_tokens_are_set_and_read(carol: User):
     with carol.imap() as client:
-        assert entry(client, "INBOX", "/private/devicetoken") in (None, "")
+        assert metadata_entry(client, "INBOX", "/private/devicetoken") in (None, "")
         set_token(client, "1111")
         set_token(client, "2222")
-        assert entry(client, "INBOX", "/private/devicetoken") == "1111 2222"
+        assert metadata_entry(client, "INBOX", "/private/devicetoken") == "1111 2222"
         with pytest.raises(ImapError):
             set_token(client, "x" * 9000)
         client.command("SETMETADATA INBOX (/private/devicetoken NIL)")
-        assert entry(client, "INBOX", "/private/devicetoken") == "1111 2222"
+        assert metadata_entry(client, "INBOX", "/private/devicetoken") == "1111 2222"
 
 
 def test_what_the_server_tells_its_clients(two_host: Host, carol: User):
     two_host.run(["sh", "-c", "echo '{ \"clients\": [] }' > /etc/chatmail/appversions.json"])
     with carol.imap() as client:
         answers = {
-            name: entry(client, "", f"/shared/vendor/deltachat/{name}")
+            name: metadata_entry(client, "", f"/shared/vendor/deltachat/{name}")
             for name in ("irohrelay", "maxsmtprecipients", "appversions", "unknown")
         }
     two_host.run(["rm", "/etc/chatmail/appversions.json"])
@@ -126,7 +117,7 @@ def test_a_restart_tries_again_and_a_device_that_is_gone_is_forgotten(push_serve
     assert push_server.wait_for(2) == [b"4444"] * 2
     wait_until(lambda: queue_of(two_host) == [])
     with carol.imap() as client:
-        assert entry(client, "INBOX", "/private/devicetoken") in (None, "")
+        assert metadata_entry(client, "INBOX", "/private/devicetoken") in (None, "")
 
 
 def test_mail_arrives_without_the_service(push_server, two_host, carol: User, dora: User):

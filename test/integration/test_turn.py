@@ -5,8 +5,17 @@ import hashlib
 import hmac
 import re
 import time
+from collections.abc import Iterator
 
 import pytest
+
+from test.integration.conftest import PERMISSIVE
+from test.integration.mailing import metadata_entry
+from test.lab import Host, Lab
+
+# What one call takes, and no more; behind an address that leads to no host (RFC 5737).
+NARROW = range(50000, 50010)
+PUBLIC_ADDRESS = "192.0.2.7"
 
 SOCKET = "/run/chatmail-turn/turn.socket"
 ASK = f"""
@@ -32,15 +41,45 @@ def minted(host, expiry: float) -> tuple[str, str]:
 
 def relayed(host, user: str, password: str, *arguments: str) -> str:
     """What Debian's TURN client tells of five messages to ``arguments``, else from one allocation to another."""
-    argv = ["timeout", "20", "turnutils_uclient", "-m", "1", "-n", "5", "-u", user, "-w", password]
+    argv = ["timeout", "20", "turnutils_uclient", "-v", "-m", "1", "-n", "5", "-u", user, "-w", password]
     done = host.run([*argv, *(arguments or ["-y"]), str(host.ipv4)], check=False)
     return done.stdout + done.stderr
 
 
-def test_a_credential_of_the_socket_lasts_five_days_and_gets_an_allocation(one_host):
-    user, password = credentials(one_host)
+def allocated(output: str) -> list[tuple[str, int]]:
+    """The addresses and ports that the server gave to the client."""
+    return [(address, int(port)) for address, port in re.findall(r"Received relay addr: (\S+):(\d+)", output)]
+
+
+@pytest.fixture
+def behind_nat(lab: Lab, two_host: Host) -> Iterator[Host]:
+    """The second relay behind address translation, with a few ports open."""
+    usual = {"mail_domain": two_host.name, **PERMISSIVE}
+    narrow = {"turn_min_port": NARROW[0], "turn_max_port": NARROW[-1], "public_addresses": [PUBLIC_ADDRESS]}
+    lab.pillar(two_host.name, {"chatmail": usual | narrow})
+    lab.salt_ssh(two_host.name, "state.apply", "chatmail.turn")
+    yield two_host
+    lab.pillar(two_host.name, {"chatmail": usual})
+    lab.salt_ssh(two_host.name, "state.apply", "chatmail.turn")
+
+
+def test_what_a_client_is_told_lasts_five_days_and_gets_allocations_in_the_range(one_host, alice):
+    with alice.imap() as client:
+        told = metadata_entry(client, "", "/shared/vendor/deltachat/turn")
+    host, port, user, password = told.split(":", 3)
+    assert (host, port) == (one_host.name, "3478")
     assert 0 <= time.time() + 5 * 86400 - int(user) < 10
-    assert "Total lost packets 0 " in relayed(one_host, user, password)
+    output = relayed(one_host, user, password)
+    assert "Total lost packets 0 " in output
+    assert {address for address, _ in allocated(output)} == {str(one_host.ipv4)}
+    assert all(49152 <= port <= 65535 for _, port in allocated(output))
+
+
+def test_behind_address_translation_clients_are_told_the_public_address_and_open_ports(behind_nat):
+    output = relayed(behind_nat, *credentials(behind_nat), "-e", str(behind_nat.ipv4), "-r", "3478")
+    assert allocated(output)
+    assert {address for address, _ in allocated(output)} == {PUBLIC_ADDRESS}
+    assert {port for _, port in allocated(output)} <= set(NARROW)
 
 
 def test_a_credential_that_has_ended_is_refused(one_host):
@@ -75,10 +114,14 @@ def test_only_the_mail_user_may_ask(one_host):
     assert one_host.run(["runuser", "-u", "nobody", "--", "python3", "-c", ASK], check=False).returncode != 0
 
 
-def test_clients_are_not_in_the_journal(one_host):
+def test_neither_clients_nor_whom_they_call_are_in_the_journal(one_host):
+    for user, password in (credentials(one_host), minted(one_host, time.time() - 60)):
+        relayed(one_host, user, password, "-e", "10.1.2.3")
     relayed(one_host, *credentials(one_host))
-    journal = one_host.run(["journalctl", "-u", "coturn", "--no-pager"]).stdout
-    assert "remote" not in journal
+    journal = one_host.run(["journalctl", "-u", "coturn", "-o", "cat", "--no-pager"]).stdout
+    assert "Cannot find credentials" in journal
+    assert str(one_host.ipv4) not in journal
+    assert not re.search(r"\b(10\.1\.2\.3|127\.0\.0\.1)\b|remote|peer", journal)
 
 
 def test_it_listens_by_udp_alone_and_within_its_range(one_host):

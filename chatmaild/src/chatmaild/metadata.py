@@ -144,7 +144,8 @@ class Metadata(Dictionary):
         except OSError as error:
             logger.error("no TURN credentials from %s: %s", self.config.turn_socket_path, error or "no answer in time")
             return None
-        return f"{self.config.mail_domain}:{TURN_PORT}:{credentials}"
+        # Without the brackets of a domain literal: clients take it for a host name or an address.
+        return f"{self.config.mail_domain_bare}:{TURN_PORT}:{credentials}"
 
     async def _with_tokens(self, address: str, work: Callable[[DeviceTokens], Result]) -> Result:
         try:

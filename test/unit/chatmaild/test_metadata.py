@@ -134,6 +134,11 @@ def test_turn_credentials(start, turn_server, sent, answer):
     assert daemon.ask(f"{SERVER}turn\t{USER}\n{SERVER}maxsmtprecipients\n".encode()) == answer + b"O1000\n"
 
 
+def test_an_ipv4_relay_names_its_turn_server_without_brackets(start, turn_server):
+    daemon = start(mail_domain="192.0.2.7", turn_socket_path=turn_server(b"user:pass\n"))
+    assert daemon.ask(f"{SERVER}turn\tuser12345@[192.0.2.7]\n".encode()) == b"O192.0.2.7:3478:user:pass\n"
+
+
 def test_a_turn_server_that_is_away_or_silent(start, turn_server, tmp_path):
     daemon = start(turn_socket_path=tmp_path / "turn")
     assert daemon.ask(f"{SERVER}turn\t{USER}\n".encode()) == b"N\n"
