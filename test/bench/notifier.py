@@ -28,7 +28,7 @@ RATE = 200  # pushes a second
 STEADY = 20  # seconds
 ADDRESSES = 200
 BURST = 4000  # pushes
-CONNECTIONS = 100  # as many as the service has first tries at once
+CONNECTIONS = 300  # as many as the service has first tries at once
 
 
 @contextlib.contextmanager

@@ -115,13 +115,12 @@ def test_only_the_mail_user_may_ask(one_host):
 
 
 def test_neither_clients_nor_whom_they_call_are_in_the_journal(one_host):
+    begun = int(time.time())
     for user, password in (credentials(one_host), minted(one_host, time.time() - 60)):
         relayed(one_host, user, password, "-e", "10.1.2.3")
     relayed(one_host, *credentials(one_host))
-    journal = one_host.run(["journalctl", "-u", "coturn", "-o", "cat", "--no-pager"]).stdout
-    assert "Cannot find credentials" in journal
-    assert str(one_host.ipv4) not in journal
-    assert not re.search(r"\b(10\.1\.2\.3|127\.0\.0\.1)\b|remote|peer", journal)
+    journal = ["journalctl", "_SYSTEMD_UNIT=coturn.service", f"--since=@{begun}", "-o", "cat", "--quiet"]
+    assert one_host.run(journal).stdout == ""
 
 
 def test_it_listens_by_udp_alone_and_within_its_range(one_host):

@@ -23,7 +23,7 @@ DEADLINE = 5 * 3600  # seconds after the message; then a notification is of no u
 RETRY_BASE = 8  # try n (from 0) begins this to the power of n seconds after the one before it failed
 TRIES = 5  # the next would be after the deadline
 # At once; a first try never waits for a later one. Each holds a TLS connection, which takes 50 KB.
-CONCURRENT_TRIES = (100, 25, 25, 25, 25)
+CONCURRENT_TRIES = (300, 25, 25, 25, 25)
 PENDING_MAX = 50_000  # bounds the memory when the push server is away for long
 FILE_MAX = TOKEN_MAX + 1024  # bytes
 
