@@ -44,7 +44,7 @@ def message_bytes(box: Mailbox) -> int:
         lines = box.quota_cache_path.read_text(encoding="ascii").splitlines()[1:]
         return sum(int(line.split()[0]) for line in lines)
     except (FileNotFoundError, ValueError, IndexError):
-        return sum(message.size for message in scanner.scan(box.path).messages)
+        return sum(map(scanner.size, scanner.scan(box.path).messages))
 
 
 def account(box: Mailbox) -> Account:

@@ -860,8 +860,8 @@ def test_memory_of_connections_is_given_back(start_filter):
             client.close()
         return relay.resident_kib()
 
-    before = connect(500)
-    assert connect(2000) - before < 2048
+    before = connect(300)
+    assert connect(800) - before < 1024
 
 
 def test_memory_of_a_message_is_given_back_when_its_client_leaves(start_filter):
