@@ -1,6 +1,11 @@
 """For all tests."""
 
+from hypothesis import settings
 from salt._logging import shutdown_temp_handler
+
+# How long an example takes is the machine's business: other work on it must not fail a test.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_configure() -> None:

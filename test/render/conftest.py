@@ -29,6 +29,7 @@ class Renderer:
         self._highstate.push_active()
         self.functions = self._highstate.state.functions
         self.states = self._highstate.state.states
+        self._low: dict[tuple[str, str], list[dict]] = {}
 
     def template(self, text: str, **context) -> str:
         """Render Jinja as Salt does for SLS files and managed templates: what is not defined is an error."""
@@ -56,8 +57,14 @@ class Renderer:
         Compile the states of an SLS for the value of the pillar's ``chatmail`` key.
 
         Returns Salt's low data: each state with its arguments, in the order of execution. Fails with Salt's own
-        messages if there are any.
+        messages if there are any. All components take seconds, so what was compiled is kept.
         """
+        key = (repr(pillar), sls)
+        if key not in self._low:
+            self._low[key] = self._compile(pillar, sls)
+        return self._low[key]
+
+    def _compile(self, pillar: object, sls: str) -> list[dict]:
         state = self._highstate.state
         state.opts["pillar"]["chatmail"] = pillar
         self._highstate.building_highstate.clear()

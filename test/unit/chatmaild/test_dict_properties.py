@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmaild.dict_server import Connection, Dictionary, escape, unescape
@@ -56,7 +56,6 @@ def test_nothing_makes_unescaping_fail(text):
     assert isinstance(unescape(text), str)
 
 
-@settings(deadline=None)
 @given(st.lists(LINE, max_size=30))
 def test_each_request_has_one_answer_of_its_form(lines):
     for line, answer in zip(lines, answers(Connection(Memory()), lines), strict=True):
@@ -73,7 +72,6 @@ def test_each_request_has_one_answer_of_its_form(lines):
                 assert answer == ""
 
 
-@settings(deadline=None)
 @given(user=TEXT, entries=st.dictionaries(TEXT, TEXT, max_size=8))
 def test_what_is_set_is_read_back_by_its_user_alone(user, entries):
     connection = Connection(Memory())
@@ -87,7 +85,6 @@ def test_what_is_set_is_read_back_by_its_user_alone(user, entries):
     assert {unescape(key): unescape(value) for key, value in rows.items()} == entries
 
 
-@settings(deadline=None)
 @given(st.lists(LINE, max_size=20), st.lists(LINE, max_size=20))
 def test_connections_do_not_see_each_others_transactions(first, second):
     dictionary = Dictionary()
