@@ -34,7 +34,7 @@ docs: venv       ## write docs/settings.md from the schema of the settings
 	$(PY) -m tools.settings_reference
 
 unit: venv       ## tests that need no lab: unit, functional, render
-	$(VENV)/bin/pytest -n 2 $(UNIT)
+	$(VENV)/bin/pytest -n 2 --dist worksteal $(UNIT)
 
 # The lab is taken down whatever the tests say.
 integration: venv lab-deps   ## tests on booted Debian 12 hosts in the lab
