@@ -36,9 +36,9 @@ docs: venv       ## write docs/settings.md from the schema of the settings
 unit: venv       ## tests that need no lab: unit, functional, render
 	$(VENV)/bin/pytest -n 2 --dist worksteal $(UNIT)
 
-# The lab is taken down whatever the tests say.
+# Two labs side by side, a module at a time in each; they are taken down whatever the tests say.
 integration: venv lab-deps   ## tests on booted Debian 12 hosts in the lab
-	$(VENV)/bin/pytest test/integration
+	$(VENV)/bin/pytest -n 2 --dist loadfile --timeout 900 --durations 25 test/integration
 
 # With RELAY2= also what goes between two relays, and with SSH=root@HOST what is to be looked at on the host.
 online: venv     ## test a relay from outside: make online RELAY=chat.example.org [RELAY2=...] [SSH=root@...]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import string
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -56,7 +57,11 @@ def with_echobot(host: Host) -> dict:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    layout = layout_from_environment({"LAB_NAME": "it", **os.environ})
+    environment = {"LAB_NAME": "it", **os.environ}
+    # With pytest-xdist each worker has a lab of its own: gw0 the lab ita, gw1 the lab itb.
+    if worker := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw"):
+        environment["LAB_NAME"] = environment["LAB_NAME"][:2] + string.ascii_lowercase[int(worker)]
+    layout = layout_from_environment(environment)
     lab = Lab(layout)
     lab.up(RELAYS)
     for name in RELAYS:

@@ -112,7 +112,7 @@ class Lab:
                 machine.take_down_links(self.layout)
                 machine.remove_cgroups(self.layout)
             images.clean_unfinished(self.layout)
-            machine.restore_inotify_limits(self._read_record()["inotify"])
+            self._restore_inotify_limits()
             machine.remove_tree(self.layout.run)
             machine.remove_tree(self.layout.state)
             if processes_left:
@@ -158,13 +158,20 @@ class Lab:
         layout.state.chmod(0o700)
         layout.resolv_conf.write_text(hosts.resolv_conf(layout))
         if raise_inotify:
-            low = machine.low_inotify_limits()
-            self._write_record(inotify=low | self._read_record()["inotify"])
+            if low := machine.low_inotify_limits():
+                self.layout.inotify_record.parent.mkdir(parents=True, exist_ok=True)
+                self.layout.inotify_record.write_text(json.dumps(low))
             machine.raise_inotify_limits(low)
         apt.start_cache(layout)
         hosts.make_ssh_key(layout.ssh_key, "chatmail-lab")
         nameserver.make_secret(layout)
         authority.make_server_pair(layout)
+
+    def _restore_inotify_limits(self) -> None:
+        """The last lab that goes puts back the machine's limits, which hold for the hosts of all."""
+        if self.layout.inotify_record.exists() and not machine.other_labs(self.layout):
+            machine.restore_inotify_limits(json.loads(self.layout.inotify_record.read_text()))
+            self.layout.inotify_record.unlink()
 
     def _enlist(self, name: str) -> None:
         numbers = self._read_record()["hosts"]
@@ -195,9 +202,9 @@ class Lab:
         return {name: Host(name, number, self.layout) for name, number in self._read_record()["hosts"].items()}
 
     def _read_record(self) -> dict:
-        """What can not be found out by looking: the hosts' numbers, and the machine's limits before they rose."""
+        """What can not be found out by looking: the hosts' numbers."""
         if not self.layout.record.exists():
-            return {"hosts": {}, "inotify": {}}
+            return {"hosts": {}}
         return json.loads(self.layout.record.read_text())
 
     def _write_record(self, **changes: dict) -> None:

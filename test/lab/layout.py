@@ -64,6 +64,11 @@ class Layout:
         return self.cache / f"lock{self.name}"
 
     @property
+    def inotify_record(self) -> Path:
+        """The machine's inotify limits before a lab raised them; one file for all labs."""
+        return self.cache / "inotify.json"
+
+    @property
     def record(self) -> Path:
         return self.state / "lab.json"
 

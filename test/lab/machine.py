@@ -175,6 +175,12 @@ def raise_inotify_limits(names: Iterable[str]) -> None:
         (INOTIFY / name).write_text(str(INOTIFY_LIMITS[name]))
 
 
+def other_labs(layout: Layout) -> list[str]:
+    """The bridges of labs of other names that are up."""
+    names = [link["ifname"] for link in interfaces()]
+    return [name for name in names if re.fullmatch(r"cmlab[a-z]{0,3}", name) and name != layout.bridge]
+
+
 def restore_inotify_limits(old: Mapping[str, int]) -> None:
     """Put back what `low_inotify_limits` returned, where nobody else has changed it since."""
     for name, value in old.items():
