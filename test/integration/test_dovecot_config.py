@@ -1,5 +1,6 @@
 """The installed Dovecot takes what the formula writes, stores as it should, and keeps its sessions through a change."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -68,4 +69,13 @@ def test_a_changed_quota_holds_at_once_and_no_session_is_lost(two_host: Host, sm
     message = encrypted(carol.address, carol.address, payload=encrypted_payload(1_500_000))
     delivery = two_host.run(["doveadm", "save", "-u", carol.address], input=message.decode(), check=False)
     assert delivery.returncode != 0
+    assert "Quota exceeded" in delivery.stderr
+
+    # What a name says of its message counts, not what is on disk; it counts from the next recount on.
+    claimed = f"{int(time.time())}.M1P1.test,S=1048576,W=1048576:2,S"
+    file = f"/home/vmail/mail/{two_host.name}/{carol.address}/cur/{claimed}"
+    two_host.run(["runuser", "-u", "vmail", "--", "truncate", "--size=100", file])
+    two_host.run(["doveadm", "quota", "recalc", "-u", carol.address])
+    message = encrypted(carol.address, carol.address)
+    delivery = two_host.run(["doveadm", "save", "-u", carol.address], input=message.decode(), check=False)
     assert "Quota exceeded" in delivery.stderr

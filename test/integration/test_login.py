@@ -131,6 +131,13 @@ def test_capabilities_name_what_clients_look_for(one, alice):
         assert capability in after
 
 
+def test_the_operator_can_list_the_addresses(one, one_host, alice):
+    listed = one_host.run(["doveadm", "user", "*"]).stdout.split()
+    directory = f"/home/vmail/mail/{one.domain}"
+    assert set(listed) == {name for name in one_host.run(["ls", directory]).stdout.split() if "@" in name}
+    assert alice.address in listed
+
+
 def test_vrfy_tells_nobody_who_exists(one, alice):
     with port_25(one.address) as client:
         known = client.verify(alice.address)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmaild.mailbox import DAY, Mailbox
-from chatmaild.quota_expire import MIB, StoredMessage, excess, expire_to_target, parse_name
+from chatmaild.quota_expire import MIB, StoredMessage, excess, expire_to_target, parse_name, size_at_most
 
 USER = "user@example.org"
 NOW = 1_800_000_000
@@ -29,6 +29,15 @@ def test_names_of_other_forms_are_ignored(name):
 def test_any_name_can_be_asked(name):
     message = parse_name(name)
     assert message is None or (message.time >= 0 and message.size >= 0)
+
+
+pieces = st.sampled_from(["17", ".", ",S=", ",W=", ":2,S", "5", "999999999999999", "0", "x", "\n"])
+
+
+@given(st.lists(st.lists(pieces, max_size=8).map("".join)))
+def test_messages_take_no_more_than_their_names_say_together(names):
+    messages = filter(None, map(parse_name, names))
+    assert sum(message.size for message in messages) <= size_at_most(names)
 
 
 @pytest.fixture
