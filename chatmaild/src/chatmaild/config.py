@@ -198,12 +198,12 @@ class Config:
     # keys of the file that no service knows
     unknown_keys: tuple[str, ...] = ()
 
-    @property
+    @functools.cached_property
     def ipv4_relay(self) -> str | None:
         """The relay's IPv4 address if it is known by that instead of a host name."""
         return parse_ipv4(self.mail_domain_bare)
 
-    @property
+    @functools.cached_property
     def mail_domain(self) -> str:
         """What follows the @ in an address; a domain literal for an IPv4 relay (RFC 5321 section 4.1.3)."""
         return f"[{self.mail_domain_bare}]" if self.ipv4_relay else self.mail_domain_bare

@@ -77,7 +77,6 @@ class Expiry:
         self.now = now
         self.limits = Limits.of(config, now)
         self.quota_target = config.max_mailbox_size * TARGET_PERCENT // 100 * MIB  # bytes
-        self.echobot_address = config.echobot_address
         self.remove = remove
         self.verbose = verbose
         self.mailboxes_seen = self.mailboxes_removed = 0
@@ -103,7 +102,7 @@ class Expiry:
         """
         self._say("checking", box.path)
         # The relay's own bot has its password elsewhere and never counts as inactive.
-        if box.address != self.echobot_address:
+        if box.address != self.config.echobot_address:
             last_login = box.last_login()
             if last_login is None:
                 self._remove_if_empty(box)

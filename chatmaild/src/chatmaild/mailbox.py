@@ -184,7 +184,7 @@ def read_hash(path: Path) -> str | None:
     """The hash of a password with its scheme, or None where there is no such file."""
     try:
         # What someone wrote by hand may end with a newline, or match no password at all: it is no reason to fail.
-        password = path.read_text(encoding="ascii", errors="replace").strip()
+        password = path.read_bytes().decode("ascii", errors="replace").strip()
     except FileNotFoundError:
         return None
     if not password:
