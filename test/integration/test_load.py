@@ -21,10 +21,8 @@ def memory(one_host):
     """Ask for the resident memory of each of our daemons, in MB."""
 
     def measure() -> dict[str, float]:
-        units = one_host.run(["systemctl", "list-units", "--no-legend", "--plain", "--state=running"]).stdout.split(
-            "\n"
-        )
-        names = [line.split()[0] for line in units if "hatmail" in line]
+        listed = ["systemctl", "list-units", "--type=service", "--state=running", "--no-legend", "--plain"]
+        names = [line.split()[0] for line in one_host.run(listed).stdout.splitlines() if "hatmail" in line]
         result = {}
         for name in names:
             pid = one_host.run(["systemctl", "show", "-P", "MainPID", name]).stdout.strip()
