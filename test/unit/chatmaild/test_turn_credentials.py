@@ -1,6 +1,7 @@
 """TURN credentials: what is in them, and the service on its socket."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import re
@@ -46,7 +47,11 @@ def service(tmp_path):
         [*activate, sys.executable, "-m", "chatmaild.turn_credentials", secret], stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 20
-    while not path.exists():
+    while True:
+        # The socket has its name before it listens, and the first who connects starts the service.
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+            ask(path)
+            break
         assert time.monotonic() < deadline
         time.sleep(0.01)
     yield path
