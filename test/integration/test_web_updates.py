@@ -53,7 +53,7 @@ def test_own_pages_take_effect_at_once_and_broken_ones_not_at_all(lab, two, two_
     (own / "index.html").write_text("<h1>As it is</h1>{{ not filled in }}")
     (own / "page.html").write_text("old " * 20_000)
     states = lab.salt_ssh(two.domain, *APPLY)
-    assert changed(states) == {"website-own-sources", "website-built"}
+    assert changed(states) == {"preflight-settings", "website-own-sources", "website-built"}
     assert ask(two, "/").body == "<h1>As it is</h1>{{ not filled in }}"
     assert ask(two, "/info").status == 404
     assert changed(lab.salt_ssh(two.domain, *APPLY)) == set()
@@ -87,5 +87,5 @@ def test_a_relay_without_pages_still_makes_addresses(lab, two, two_host):
     assert ask(two, "/new", "POST").status == 200
     assert "chatmail" not in two_host.run(["ls", "-A", "/var/www"]).stdout
     lab.pillar(two.domain, {"chatmail": usual})
-    assert changed(lab.salt_ssh(two.domain, *APPLY)) == {"website-built"}
+    assert changed(lab.salt_ssh(two.domain, *APPLY)) == {"preflight-settings", "website-built"}
     assert ask(two, "/").status == 200
