@@ -2,6 +2,7 @@
 
 import contextlib
 import smtplib
+import time
 
 import pytest
 
@@ -14,7 +15,7 @@ SERVICES = {465: "smtps/inet", 443: "127.0.0.1:10465/inet"}
 
 
 @pytest.fixture
-def low_limit(one_host: Host):
+def low_limit(one: Relay, one_host: Host):
     """A fifth of max_smtp_connections, of 1000, is more than a test can open."""
     settings = [f"{service}/smtpd_client_connection_count_limit" for service in SERVICES.values()]
     shown = one_host.run(["postconf", "-P", *settings]).stdout
@@ -22,15 +23,27 @@ def low_limit(one_host: Host):
     usual = one_host.read("/etc/postfix/master.cf")
     one_host.run(["postconf", "-P", *(f"{setting}={LIMIT}" for setting in settings)])
     one_host.run(["postfix", "reload"])
+    for port in SERVICES:
+        wait_until_served(one, port)
     yield
     one_host.write("/etc/postfix/master.cf", usual)
     one_host.run(["postfix", "reload"])
 
 
-def connect(relay: Relay, port: int, place: str) -> smtplib.SMTP_SSL:
+def connect(relay: Relay, port: int, place: str = "", timeout_s: float = 20) -> smtplib.SMTP_SSL:
     context = unchecked_tls()
     context.set_alpn_protocols(["smtp"])
-    return smtplib.SMTP_SSL(relay.address, port, context=context, timeout=20, source_address=(place, 0))
+    return smtplib.SMTP_SSL(relay.address, port, context=context, timeout=timeout_s, source_address=(place, 0))
+
+
+def wait_until_served(relay: Relay, port: int) -> None:
+    """A connection may meet a process that the reload is ending; the next one meets a new one."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return connect(relay, port, timeout_s=5).close()
+        except OSError:
+            assert time.monotonic() < deadline
 
 
 def test_a_client_with_too_many_connections_does_not_shut_out_others(one, places, low_limit):
