@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import dkim
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from test.mail_clients import ImapClient, port_25, send, submission
+from test.mail_clients import ImapClient, ImapError, port_25, send, submission
 from test.relay.delivery import User
 
 ARRIVAL_TIMEOUT_S = 30.0
@@ -48,6 +48,27 @@ def attempt(client: smtplib.SMTP, sender: str, recipients: str | list[str], mess
     except smtplib.SMTPResponseException as error:
         return error.smtp_code, error.smtp_error.decode()
     return None
+
+
+def imap_login(user: User) -> bool:
+    """Whether the relay lets the user in by IMAP; every refusal says that it is the password."""
+    with ImapClient(user.relay.address) as client:
+        try:
+            client.login(user.address, user.password)
+        except ImapError as error:
+            assert "AUTHENTICATIONFAILED" in str(error)
+            return False
+        return True
+
+
+def smtp_login(user: User) -> bool:
+    """The same by submission."""
+    try:
+        with submission(user.relay.address, user.address, user.password, port=587):
+            return True
+    except smtplib.SMTPAuthenticationError as error:
+        assert error.smtp_code == 535
+        return False
 
 
 def read_all(client: ImapClient) -> list[bytes]:

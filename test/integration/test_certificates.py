@@ -66,7 +66,7 @@ def leave_remnants(host: Host) -> None:
     for path, text in REMNANTS.items():
         host.write(path, text)
     host.run(["sh", "-c", "systemctl daemon-reload && systemctl start turnserver"])
-    gone = "deb [signed-by=/etc/apt/keyrings/obs-home-deltachat.gpg] http://deb.debian.org/none bookworm main\n"
+    gone = "deb [signed-by=/etc/apt/keyrings/obs-home-deltachat.gpg] http://gone.test/none bookworm main\n"
     host.write("/etc/apt/sources.list", gone + host.read("/etc/apt/sources.list"))
     control = "Package: rspamd\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: none\n"
     host.write("/opt/rspamd/DEBIAN/control", control)

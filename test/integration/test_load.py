@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from test.integration.test_login import imap_login
+from test.integration.mailing import imap_login
 from test.relay.chat import credentials
 from test.relay.delivery import User, new_user
 

@@ -7,31 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from test.mail_clients import ImapClient, ImapError, port_25, submission, unchecked_tls
+from test.integration.mailing import imap_login, smtp_login
+from test.mail_clients import ImapClient, port_25, unchecked_tls
 from test.relay.chat import credentials
 from test.relay.delivery import User
 
 NAME = 9  # username_min_length and username_max_length
-
-
-def imap_login(user: User) -> bool:
-    with ImapClient(user.relay.address) as client:
-        try:
-            client.login(user.address, user.password)
-        except ImapError as error:
-            assert "AUTHENTICATIONFAILED" in str(error)
-            return False
-        return True
-
-
-def smtp_login(user: User) -> bool:
-    try:
-        with submission(user.relay.address, user.address, user.password, port=587):
-            return True
-    except smtplib.SMTPAuthenticationError as error:
-        assert error.smtp_code == 535
-        return False
-
 
 LOGINS = pytest.mark.parametrize("login", [imap_login, smtp_login])
 

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from test import messages
-from test.integration.mailing import attempt, deliver, inbox, submit
-from test.mail_clients import ImapClient, ImapError, port_25, submission, unchecked_tls
+from test.integration.mailing import attempt, deliver, imap_login, inbox, smtp_login, submit
+from test.mail_clients import ImapClient, port_25, submission, unchecked_tls
 from test.relay import chat
 from test.relay.chat import clients, credentials
 from test.relay.delivery import Relay, User, new_user
@@ -21,25 +21,6 @@ from test.relay.delivery import Relay, User, new_user
 from .conftest import PREFIX, new_login
 
 INTERNAL_PORTS = (3340, 3903, 3904, 8443, 10025, 10026, 10080, 10081, 10082, 10465, 10993)
-
-
-def imap_login(user: User) -> bool:
-    with ImapClient(user.relay.address) as client:
-        try:
-            client.login(user.address, user.password)
-        except ImapError as error:
-            assert "AUTHENTICATIONFAILED" in str(error)
-            return False
-        return True
-
-
-def smtp_login(user: User) -> bool:
-    try:
-        with submission(user.relay.address, user.address, user.password):
-            return True
-    except smtplib.SMTPAuthenticationError as error:
-        assert error.smtp_code == 535
-        return False
 
 
 def stranger(relay: Relay, password: str = "") -> User:
