@@ -8,6 +8,7 @@ import argparse
 import json
 import math
 import os
+import smtplib
 import sys
 import tempfile
 import time
@@ -19,10 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from test import messages
-from test.mail_clients import ImapClient, send, submission
+from test.mail_clients import ImapClient, ImapError, send, submission
 from test.online.conftest import new_login, relay_of
 from test.relay import chat, delivery
 from test.relay.delivery import BURST, LOST_AFTER_S, Relay, User, new_user
+from test.relay.errors import RelayError
 from test.relay.figures import percentile
 from test.relay.steps import Steps
 
@@ -151,7 +153,16 @@ def main() -> int:
     arguments = parser.parse_args()
     steps = Steps(Console())
     relay = relay_of(arguments.relay)
-    samples = measure(relay, relay_of(arguments.relay2) if arguments.relay2 else None, arguments.rounds, steps)
+    other = relay_of(arguments.relay2) if arguments.relay2 else None
+    try:
+        samples = measure(relay, other, arguments.rounds, steps)
+    except RelayError as error:
+        steps.console.print(f"\n✗ {error}\n  {error.next_step}", style="red", markup=False, soft_wrap=True)
+        return 1
+    except (ImapError, smtplib.SMTPException, OSError) as error:
+        steps.console.print(f"\n✗ {type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
+        steps.console.print(f"  Is {arguments.relay} up? On the controller: salt-ssh relay chatmail_relay.status")
+        return 1
     rows = summary(samples)
     title = f"{arguments.relay}, {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC"
     OUTPUT.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import ipaddress
 import os
 import re
 import shlex
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -70,6 +71,12 @@ def relay() -> Iterator[Relay]:
     if not os.environ.get("RELAY"):
         pytest.exit("which relay? make online RELAY=chat.example.org", returncode=2)
     relay = relay_of(os.environ["RELAY"])
+    try:
+        socket.create_connection((relay.address, 993), timeout=20).close()
+    except OSError as error:
+        pytest.exit(
+            f"{relay.address} cannot be reached at port 993 ({error}): is it up, is the name right?", returncode=2
+        )
     yield relay
     clean_up(relay)
 
