@@ -25,6 +25,8 @@ from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
+from chatmail_words import DAY_S, age_text, one_line, size_text
+
 RELAY = Path("/etc/chatmail/relay.json")
 NOCREATE = Path("/etc/chatmail-nocreate")
 COMMAND_S = 30
@@ -33,7 +35,6 @@ STARTING_S = 2
 LEVELS = ("ok", "note", "warning", "error")
 
 MIB = 1024**2
-DAY_S = 86400
 MAILBOXES_LOOKED_AT = 2000
 CERTIFICATE_WARNING_DAYS = 14
 CLOCK_TOLERANCE_S = 60
@@ -154,46 +155,9 @@ def _run(argv):
         return subprocess.CompletedProcess(argv, 124, "", f"{argv[0]} does not end within {COMMAND_S} s")
 
 
-def _one_line(text, limit=200):
-    text = " ".join(text.split())
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
-
-
 def _short(name):
     """How systemctl's user calls a unit."""
     return name.removesuffix(".service")
-
-
-def size_text(number):
-    """
-    Return a number of bytes for people, such as ``1.5 G`` (multiples of 1024).
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-ssh relay chatmail_relay.size_text 1610612736
-    """
-    for unit, factor in (("T", 1024**4), ("G", 1024**3), ("M", MIB), ("K", 1024)):
-        if number >= factor:
-            return f"{number / factor:.1f} {unit}"
-    return f"{number} B"
-
-
-def age_text(seconds):
-    """
-    Return a time span for people, such as ``3 h``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-ssh relay chatmail_relay.age_text 10800
-    """
-    for unit, factor in (("days", DAY_S), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * factor:
-            return f"{int(seconds // factor)} {unit}"
-    return f"{int(seconds)} s"
 
 
 # --- The machine: disk, memory, clock ---
@@ -364,7 +328,7 @@ def _last_words(unit):
         entry = json.loads(line)
         if entry.get("SYSLOG_IDENTIFIER") != "systemd" and isinstance(entry.get("MESSAGE"), str):
             said = entry["MESSAGE"]
-    return _one_line(said)
+    return one_line(said)
 
 
 def _configuration_problem(unit):
@@ -374,7 +338,7 @@ def _configuration_problem(unit):
         if done.returncode:
             lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
             # nginx's last line says only that the test failed.
-            return _one_line(lines[0] if lines else f"{' '.join(argv)} fails")
+            return one_line(lines[0] if lines else f"{' '.join(argv)} fails")
     return ""
 
 
@@ -681,13 +645,13 @@ def _judge_names(facts, settings):
     bad = {name: line for name, line in required.items() if line["status"] in ("missing", "wrong", "unknown")}
     if required and all(line["status"] == "unknown" for line in required.values()):
         remark = next(iter(required.values())).get("remark", "")
-        what = f"the name servers of {settings['mail_domain_bare']} cannot be asked: {_one_line(remark)}"
+        what = f"the name servers of {settings['mail_domain_bare']} cannot be asked: {one_line(remark)}"
         return "", [Finding("error", what, f"are they up? {_ssh('chatmail_dns.check')}")]
     by_hand = not (settings["dns_update_server"] and settings["dns_update_key_file"])
     next_step = f"enter what {_ssh('chatmail_dns.check')} shows" if by_hand else _ssh("chatmail_dns.publish")
     found = []
     for name, line in bad.items():
-        remark = f": {_one_line(line['remark'])}" if line.get("remark") else ""
+        remark = f": {one_line(line['remark'])}" if line.get("remark") else ""
         found.append(Finding("error", f"the DNS record {name} is {line['status']}{remark}", next_step))
     lacking = [name for name, line in recommended.items() if line["status"] in ("missing", "wrong")]
     if lacking:
@@ -711,7 +675,7 @@ def _judge_queue(facts, settings):
     for line in waiting:
         age = facts["now"] - line["since"]
         what = f"{line['deferred']} messages wait for {line['destination']}, since {age_text(age)}"
-        what += f": {_one_line(line['reason'])}" if line["reason"] else ""
+        what += f": {one_line(line['reason'])}" if line["reason"] else ""
         if line["destination"] == own and age > LOCAL_PATIENCE_S:
             do = f"journalctl -u dovecot -n 30; then {_ssh(f'chatmail_queue.retry {own}')}"
             found.append(Finding("error", what, do))
@@ -900,7 +864,7 @@ def _collect_probe(settings):
 
 def _judge_probe(facts, settings):
     if "problem" in facts:
-        said = _one_line(facts["problem"])
+        said = one_line(facts["problem"])
         what, do = {
             "addresses": (
                 f"the addresses for a trial message cannot be made: {said}",
@@ -978,7 +942,7 @@ def _judged(check, settings):
     try:
         return check.judge(check.collect(settings), settings)
     except (OSError, ValueError, CommandExecutionError, subprocess.SubprocessError) as error:
-        why = _one_line(str(error) or type(error).__name__)
+        why = one_line(str(error) or type(error).__name__)
     except (KeyError, ImportError) as error:
         # A package, or a setting that is newer than the last apply.
         why = f"{error} is not there"

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 
 import pytest
 import salt.loader
@@ -9,6 +10,7 @@ import salt.loader
 from test.salt.minion import CHECKOUT
 
 MODULES = sorted(path.stem for path in (CHECKOUT / "_modules").glob("*.py"))
+UTILS = sorted(path.stem for path in (CHECKOUT / "_utils").glob("*.py"))
 OUTPUTTERS = sorted(path.stem for path in (CHECKOUT / "_output").glob("*.py"))
 STATES = sorted(path.stem for path in (CHECKOUT / "_states").glob("*.py"))
 
@@ -40,3 +42,18 @@ def test_outputters_load_and_are_those_that_functions_name(loaders):
     assert set(OUTPUTTERS) <= set(salt.loader.outputters(loaders.opts))
     ours = [function for module in MODULES for function in functions(loaders.modules, module).values()]
     assert {getattr(function, "__outputter__", "nested") for function in ours} == {"nested", *OUTPUTTERS}
+
+
+def test_no_util_has_the_name_of_another_extension():
+    """Salt puts the folders of all of them on Python's path while it loads one, so `import NAME` must mean one file."""
+    others = {path.stem for kind in ("modules", "states", "wrapper") for path in (CHECKOUT / f"_{kind}").glob("*.py")}
+    assert UTILS
+    assert others.isdisjoint(UTILS)
+
+
+@pytest.mark.parametrize("util", UTILS)
+def test_a_util_depends_on_nothing_that_salts_loader_injects(util):
+    injected = re.findall(
+        r"__(?:salt|opts|grains|pillar|context|utils)__", (CHECKOUT / f"_utils/{util}.py").read_text()
+    )
+    assert injected == []

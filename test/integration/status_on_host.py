@@ -1,8 +1,8 @@
 """
 Runs on a relay: prints what ``chatmail_relay.examine`` returns, as JSON, without the seconds that Salt takes to start.
 
-Usage: python3 status_on_host.py MODULES SALT [CLOCK_OFFSET_S]: the directory of the execution modules, and that of
-Salt's library.
+Usage: python3 status_on_host.py EXTENSIONS SALT [CLOCK_OFFSET_S]: the directory of our execution modules and utils, and
+that of Salt's library.
 """
 
 import importlib.util
@@ -13,13 +13,13 @@ from pathlib import Path
 
 NEEDED = ("settings", "preflight", "cert", "dkim", "dns", "dovecot", "queue", "probe", "relay")
 
-modules, library, *offset = sys.argv[1:]
-sys.path.append(library)
+extensions, library, *offset = sys.argv[1:]
+sys.path += [library, str(Path(extensions, "utils"))]
 
 # Settings name the public addresses, so the host need not know its own.
 functions = {"grains.get": lambda key, default: default}
 for name in (f"chatmail_{noun}" for noun in NEEDED):
-    spec = importlib.util.spec_from_file_location(name, Path(modules, f"{name}.py"))
+    spec = importlib.util.spec_from_file_location(name, Path(extensions, "modules", f"{name}.py"))
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.__salt__ = functions

@@ -334,13 +334,14 @@ def examine(lab: Lab, one_host: Host) -> Iterator[Callable[..., dict]]:
     """What status finds on the first relay now. At the end of all tests nothing is found."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        tar.add(CHECKOUT / "_modules", "modules")
+        tar.add(CHECKOUT / "_modules", "extensions/modules")
+        tar.add(CHECKOUT / "_utils", "extensions/utils")
         tar.add(DRIVER, "driver.py")
     text = base64.b64encode(archive.getvalue()).decode()
     one_host.run(["sh", "-c", f"mkdir -p {DIRECTORY} && base64 -d | tar -x -C {DIRECTORY}"], input=text)
 
     def examine(clock_s: float = 0) -> dict:
-        argv = ["python3", f"{DIRECTORY}/driver.py", f"{DIRECTORY}/modules", library, str(clock_s)]
+        argv = ["python3", f"{DIRECTORY}/driver.py", f"{DIRECTORY}/extensions", library, str(clock_s)]
         return json.loads(one_host.run(argv).stdout)
 
     library = one_host.run(["sh", "-c", "ls -d /var/tmp/.root_*_salt/pyall"]).stdout.split()[0]

@@ -109,6 +109,7 @@ def test_a_salt_master_applies_the_same(lab: Lab, checkout: Path, with_salt: Hos
                     break
             synced = salt.run("saltutil.sync_all", minion_tgt="relay")
             assert "modules.chatmail_dns" in synced.data["modules"]
+            assert "utils.chatmail_words" in synced.data["utils"]
             applied = salt.run("state.apply", "chatmail", minion_tgt="relay")
         finally:
             with_salt.run(["systemctl", "stop", "salt-minion"])

@@ -51,7 +51,7 @@ def test_kitchen_applies_states_that_exist_with_a_pillar_that_is_right():
     provisioner = KITCHEN["provisioner"]
     for sls in provisioner["state_top"]["base"]["*"]:
         assert (CHECKOUT / sls / "init.sls").exists()
-    for needed in ("chatmail", "chatmaild", "_modules", "_states"):
+    for needed in ("chatmail", "chatmaild", "_modules", "_states", "_utils"):
         assert needed not in provisioner["salt_copy_filter"]
     schema = yaml.safe_load((CHECKOUT / "chatmail/defaults.yaml").read_text())
     for name in provisioner["pillars"]["top.sls"]["base"]["*"]:

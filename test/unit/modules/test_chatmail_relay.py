@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from _modules import chatmail_relay
-from _modules.chatmail_relay import DAY_S, MIB, Check, Finding
+from _modules.chatmail_relay import MIB, Check, Finding
+from chatmail_words import DAY_S
 
 SETTINGS = {
     "mail_domain": "chat.test",
@@ -282,15 +283,3 @@ def test_a_relay_without_mail_wants_neither_postfix_nor_dovecot():
     off = {unit.name for unit in chatmail_relay._units(SETTINGS | {"disable_mail": True})}
     assert off.isdisjoint(chatmail_relay.MAIL_UNITS)
     assert "nginx.service" in off
-
-
-@pytest.mark.parametrize(
-    ("number", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 K"), (3 * MIB, "3.0 M"), (5 * 1024**4, "5.0 T")]
-)
-def test_sizes_are_short(number, text):
-    assert chatmail_relay.size_text(number) == text
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (300, "5 min"), (7300, "2 h"), (3 * DAY_S, "3 days")])
-def test_ages_are_short(seconds, text):
-    assert chatmail_relay.age_text(seconds) == text
