@@ -34,6 +34,10 @@ from .smtp_server import RECIPIENTS_MAX, Handler, InvalidData, Server, one_line,
 ENCRYPTION_NEEDED = "523 Encryption Needed: Invalid Unencrypted Mail"
 SECUREJOIN_REQUESTS = (b"vc-request", b"vg-request")
 SECUREJOIN_TEXT_MAX = 1000  # octets
+# For how long large messages wait for memory, in seconds. Delta Chat gives up an answer that takes more than a minute.
+# Mail servers have ten for the one to a message (RFC 5321 section 4.5.3.2.6); Postfix and nginx give the filter five.
+OUTGOING_PATIENCE = 40
+INCOMING_PATIENCE = 240
 IN_PLACE_MAX = 256 * 1024  # octets of a message that is examined without a thread, within about a millisecond
 
 _ROUTING = frozenset("@%!")  # in a local part Postfix may read them as a way to another host
@@ -347,11 +351,11 @@ async def run(config: Config, role: str) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     if role == "outgoing":
         service = OutgoingFilter(config, _destination(config, config.postfix_reinject_port))
-        smtp_server = Server(service, config.max_message_size)
+        smtp_server = Server(service, config.max_message_size, OUTGOING_PATIENCE)
         serving = [smtp_server.serve(_listen(config, "filtermail_smtp_port"), stop)]
     else:
         service = Filter(config, incoming_rules, _destination(config, config.postfix_reinject_port_incoming))
-        smtp_server = Server(service, config.max_message_size)
+        smtp_server = Server(service, config.max_message_size, INCOMING_PATIENCE)
         # Memory for large messages is the process's, whichever way they come.
         http = http_server.Server(HttpDelivery(config, service), config.max_message_size, smtp_server.budget)
         smtp_listener = _listen(config, "filtermail_smtp_port_incoming")

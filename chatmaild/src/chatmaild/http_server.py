@@ -18,7 +18,7 @@ from .budget import Budget, Reservation
 
 HEADERS_MAX = 64 * 1024  # octets of a request before its body; a thousand recipients fit
 READ_SECONDS = 60  # for a peer that is silent, within a request or between two
-REQUEST_SECONDS = 300  # until a request has arrived; nginx gives a slow client its own time
+REQUEST_SECONDS = 300  # until a request has arrived; nginx hands it on when it is complete
 DRAIN_SECONDS = 10  # at the end of the service
 CONNECTIONS_MAX = 200
 BACKLOG = 1024  # connections not yet accepted
@@ -170,11 +170,13 @@ class _Connection:
         body = bytearray()
         if length > max_body:
             raise _Refused(Response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE))
+        if not await reservation.cover(length):
+            raise _Refused(Response(HTTPStatus.SERVICE_UNAVAILABLE, _BUSY))
         while isinstance(event := await self._event(), h11.Data):
             body += event.data
             if len(body) > max_body:
                 raise _Refused(Response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE))
-            if not reservation.cover(len(body)):
+            if not await reservation.cover(len(body), max_body):
                 raise _Refused(Response(HTTPStatus.SERVICE_UNAVAILABLE, _BUSY))
         return Request(head.method.decode(), head.target.decode(), headers, body)
 

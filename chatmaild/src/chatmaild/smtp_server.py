@@ -19,7 +19,7 @@ import traceback
 from aiosmtpd.smtp import MISSING, SMTP, Envelope, Session
 
 from . import address
-from .budget import Budget, Reservation
+from .budget import GROWTH, WAIT_SECONDS, Budget, Reservation
 
 LINE_MAX = 8192  # octets of a command; RFC 5321 section 4.5.3.1.4 says 512 plus what extensions add
 RECIPIENTS_MAX = 1000  # Postfix's smtpd_recipient_limit
@@ -30,6 +30,8 @@ DRAIN_SECONDS = 10  # nobody is served meanwhile, and who is cut off tries again
 LARGE_MESSAGES = 4  # how many of full size a process holds at a time
 
 _NOT_RECOGNIZED = "500 Command not recognized"
+_NO_ROOM = "452 4.3.1 Too many large messages at a time; try again later"
+_SIZE = re.compile(r" SIZE=([0-9]{1,20})(?= |$)", re.IGNORECASE)  # RFC 1870 section 6
 _REPLY_TEXT = re.compile(r"[^\x20-\x7e]")
 _ALL = sys.maxsize  # octets to read: whatever has arrived
 
@@ -140,6 +142,7 @@ class Connection(SMTP):
             loop=asyncio.get_running_loop(),
         )
         self._server = server
+        self._declared_size = 0  # octets, 0 where MAIL has not said
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
@@ -187,6 +190,8 @@ class Connection(SMTP):
         sender = address.parse_path(argument[len("FROM:") :])
         if sender is None:
             return "500 Invalid address in MAIL FROM"
+        declared = _SIZE.search(argument)
+        self._declared_size = min(int(declared[1]), self._server.max_message_size) if declared else 0
         status = await self._call_handler_hook("MAIL", sender, [])
         if status is not MISSING:
             return status
@@ -215,8 +220,12 @@ class Connection(SMTP):
         if not self.envelope.rcpt_tos:
             await self.push("503 5.5.1 MAIL FROM and RCPT TO are needed before DATA")
             return
-        await self.push("354 End data with <CR><LF>.<CR><LF>")
         with self._server.budget.reservation() as reservation:
+            if not await reservation.cover(self._declared_size + GROWTH):
+                self._set_post_data_state()
+                await self.push(_NO_ROOM)
+                return
+            await self.push("354 End data with <CR><LF>.<CR><LF>")
             try:
                 self.envelope.content, refusal = await self._message_data(reservation)
                 status = refusal or await self._call_handler_hook("DATA")
@@ -264,8 +273,8 @@ class Connection(SMTP):
                 break
             if dropped + end > limit:
                 refusal = refusal or "552 Message exceeds maximum size"
-            elif not reservation.cover(end):
-                refusal = refusal or "452 4.3.1 Too many large messages at a time; try again later"
+            elif not refusal and not await reservation.cover(end, self._server.max_message_size + GROWTH):
+                refusal = _NO_ROOM
             if refusal:
                 excess = max(0, end - 4)
                 del data[:excess]
@@ -291,15 +300,16 @@ class Connection(SMTP):
 class Server:
     """Listens and serves connections until told to stop."""
 
-    def __init__(self, handler: Handler, max_message_size: int) -> None:
+    def __init__(self, handler: Handler, max_message_size: int, patience: float = WAIT_SECONDS) -> None:
         """Set up, without listening yet.
 
         :param handler: what to do with mail.
         :param max_message_size: octets of one message.
+        :param patience: seconds that a large message waits for memory.
         """
         self.handler = handler
         self.max_message_size = max_message_size
-        self.budget = Budget(LARGE_MESSAGES * max_message_size)
+        self.budget = Budget(LARGE_MESSAGES * max_message_size, patience)
         self.draining = False
         self.connections: set[Connection] = set()
 
