@@ -84,7 +84,7 @@ UNITS = (
     Unit("doveauth.service", "nobody can log in"),
     Unit("filtermail.service", "nobody can send"),
     Unit("filtermail-incoming.service", "no mail comes in from other relays"),
-    Unit("opendkim.service", "mail is neither signed nor verified, so all of it waits with its senders"),
+    Unit("opendkim.service", "what is sent cannot be signed, so it waits with its senders"),
     Unit("unbound.service", "signatures of incoming mail cannot be verified, so it waits with its senders"),
     Unit("postfix-mta-sts-resolver.service", "mail to other relays waits in the queue"),
     Unit("chatmail-dane-policy.service", "mail to other relays waits in the queue"),

@@ -10,12 +10,12 @@ include:
   - chatmail.dns
   # Certificate and key: Dovecot and Postfix refuse to start without.
   - chatmail.tls
-  # Signs what leaves, verifies what arrives.
-  - chatmail.opendkim
   # What other domains want of TLS; Postfix asks.
   - chatmail.mta_sts
-  # Our services; Dovecot asks doveauth, Postfix hands mail to the filters.
+  # Our services; Dovecot asks doveauth, Postfix hands mail to the filters, which verify what arrives.
   - chatmail.chatmaild
+  # Signs what leaves.
+  - chatmail.opendkim
   # Old mail goes by the clock, unused mailboxes too.
   - chatmail.jobs
   # Calls behind address translation; nothing else needs it.

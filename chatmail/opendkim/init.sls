@@ -1,11 +1,12 @@
-# OpenDKIM: a milter of Postfix with two jobs, told apart by the name of the daemon that asks (master.cf).
-# ORIGINATING: what leaves is signed. Anything else: what arrives is verified, and refused without a valid signature.
-# An IPv4-address relay has no name to publish a key under: nothing to sign with, but other relays' mail is verified.
+# OpenDKIM: the milter by which Postfix signs what leaves. What arrives is verified by the incoming filter.
+# An IPv4-address relay has no name to publish a key under, and nothing to sign with.
 {% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/remnants.jinja" import remnants %}
 
 include:
   - chatmail.preflight
   - chatmail.system
+  - chatmail.chatmaild
 
 # Another deployment's filter, and signer.
 opendkim-rspamd-removed:
@@ -74,23 +75,10 @@ opendkim-{{ table }}:
 {% endfor %}
 {% endif %}
 
-{% for script in ["screen.lua", "final.lua"] %}
-opendkim-{{ script }}:
-  file.managed:
-    - name: /etc/opendkim/{{ script }}
-    - source: salt://chatmail/opendkim/files/etc/opendkim/{{ script }}
-    - user: root
-    - group: opendkim
-    - mode: '0640'
-    - makedirs: True
-    - dir_mode: '0755'
+# By these scripts OpenDKIM once verified what arrives. It does until the filter that verifies now is there.
+{{ remnants("opendkim", files=["/etc/opendkim/screen.lua", "/etc/opendkim/final.lua"]) }}
     - require:
-      - chatmail_package: opendkim-packages
-    - require_in:
       - file: opendkim-conf
-    - watch_in:
-      - service: opendkim-service
-{% endfor %}
 
 opendkim-conf:
   file.managed:
@@ -104,6 +92,7 @@ opendkim-conf:
     - check_cmd: opendkim -n -x
     - require:
       - file: opendkim-socket-directory
+      - service: chatmaild-filtermail-incoming-service
 
 opendkim-restart-policy:
   file.managed:

@@ -8,7 +8,7 @@ include:
   - chatmail.unbound
   - chatmail.tls
   - chatmail.mta_sts
-  # It tells which domains have DANE.
+  # The filters, and who tells which domains have DANE.
   - chatmail.chatmaild
 
 # Another deployment's longer pause before a restart.
@@ -50,6 +50,8 @@ postfix-{{ file | replace(".", "-") }}:
     - require:
       - chatmail_package: postfix-packages
       - file: postfix-check
+      # It verifies what arrives; before it did, master.cf had OpenDKIM do so.
+      - service: chatmaild-filtermail-incoming-service
     - watch_in:
       - service: postfix-service
 {% endfor %}

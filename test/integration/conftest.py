@@ -13,12 +13,12 @@ import deltachat_rpc_server
 import pytest
 
 from _modules import chatmail_dkim
-from test.integration.mailing import ForeignDomain
 from test.lab import Host, Lab
 from test.lab.commands import run
 from test.lab.layout import layout_from_environment
 from test.relay.delivery import Relay, User, new_user
 from test.relay.deploy import quoted_strings
+from test.signing import ForeignDomain
 
 RELAYS = ("_one.test", "_two.test")
 # Creation of addresses must not depend on how busy the machine is.

@@ -1,11 +1,7 @@
-"""What the mail tests share: waiting for messages, refusals as (code, text), mail of a foreign domain."""
+"""What the mail tests share: waiting for messages, refusals as (code, text)."""
 
 import smtplib
 import time
-from types import SimpleNamespace
-
-import dkim
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from test.mail_clients import ImapClient, ImapError, port_25, send, submission
 from test.relay.delivery import User
@@ -73,60 +69,6 @@ def smtp_login(user: User) -> bool:
 
 def read_all(client: ImapClient) -> list[bytes]:
     return client.fetch() if client.select() else []
-
-
-class _Signer(dkim.DKIM):
-    """dkimpy's signer, with ``fields``, pairs of tag and value, in the place of its own, and RFC 8463."""
-
-    fields: tuple[tuple[bytes, bytes], ...] = ()
-    ed25519: Ed25519PrivateKey | None = None
-
-    def gen_header(self, fields, include_headers, canon_policy, header_name, pk):
-        if self.ed25519:
-            # RFC 8463; dkimpy itself would want one more library for it.
-            self.signature_algorithm = b"ed25519-sha256"
-            pk = SimpleNamespace(sign=lambda digest: SimpleNamespace(signature=self.ed25519.sign(digest)))
-        kept = [field for field in fields if field[0] not in dict(self.fields)]
-        # b= stays last.
-        fields = [*kept[:-1], *self.fields, kept[-1]]
-        return super().gen_header(fields, include_headers, canon_policy, header_name, pk)
-
-
-class ForeignDomain:
-    """A mail domain in the lab's DNS that signs with a key of its own."""
-
-    def __init__(self, name: str, private_key: bytes) -> None:
-        self.name = name
-        self._private_key = private_key
-
-    def signed(
-        self,
-        message: bytes,
-        *,
-        domain: str | None = None,
-        selector: str = "mail",
-        body: str = "simple",
-        length: bool = False,
-        fields: tuple[tuple[bytes, bytes], ...] = (),
-        ed25519: Ed25519PrivateKey | None = None,
-    ) -> bytes:
-        """``message`` with a DKIM-Signature (RFC 6376) of the own key.
-
-        Arguments: ``domain`` is d=, usually the own one; ``body`` the canonicalization of the body; ``length`` adds l=
-        as long as the body; ``fields`` are further tags, or other values of tags, as (b"x", b"1"); ``ed25519`` signs in
-        the place of the own key.
-        """
-        signer = _Signer(message)
-        signer.fields = fields + (((b"a", b"ed25519-sha256"),) if ed25519 else ())
-        signer.ed25519 = ed25519
-        header = signer.sign(
-            selector.encode(),
-            (domain or self.name).encode(),
-            self._private_key,
-            canonicalize=(b"relaxed", body.encode()),
-            length=length,
-        )
-        return header + message
 
 
 def metadata_entry(client: ImapClient, mailbox: str, name: str) -> str | None:

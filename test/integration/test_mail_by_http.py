@@ -7,6 +7,7 @@ import pytest
 
 from test import messages
 from test.integration.mailing import inbox
+from test.integration.test_mail_incoming import BROKEN_SIGNATURES
 from test.mail_clients import unchecked_tls
 from test.relay.delivery import Relay
 
@@ -53,10 +54,12 @@ def test_what_port_25_would_refuse_is_refused_with_its_reply(one, bob, foreign, 
     encrypted, plain = messages.encrypted(author, bob.address), messages.plain(author, bob.address)
     stranger = "someone@victim.test"
     stolen = foreign.signed(messages.encrypted(stranger, bob.address))
+    broken = [f"DKIM-Signature: {field}\r\n".encode() + encrypted for field in BROKEN_SIGNATURES.values()]
     for sender, recipients, message, reply in (
         (author, [bob.address], encrypted, "554 5.7.1 No DKIM signature found"),
         (stranger, [bob.address], stolen, "554 5.7.1 No valid DKIM signature found"),
         (author, [bob.address], foreign.signed(encrypted) + b"x\r\n", "554 5.7.1 No valid DKIM signature found"),
+        *((author, [bob.address], message, "554 5.7.1 No valid DKIM signature found") for message in broken),
         (author, [bob.address], foreign.signed(plain), "523 Encryption Needed"),
         (author, ["somebody@elsewhere.test"], foreign.signed(encrypted), "550 5.7.1"),
         (author, [bob.address, "x@elsewhere.test"], foreign.signed(encrypted), "550 5.7.1"),

@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from test import messages
-from test.integration.mailing import ForeignDomain, attempt, deliver, inbox
+from test.integration.mailing import attempt, deliver, inbox
 from test.mail_clients import port_25, unchecked_tls
 from test.relay.deploy import quoted_strings
+from test.signing import ForeignDomain
 
 CLEARTEXT = (523, "Encryption Needed: Invalid Unencrypted Mail")
 
@@ -53,6 +54,59 @@ def test_one_good_signature_among_others_suffices(one, bob, foreign, author):
     for number in range(5):
         message = foreign.signed(message, domain=f"list{number}.test")
     assert deliver(one.address, author, bob.address, message) is None
+
+
+# Each made the verifier of before give up, and what it had given up on passed.
+BROKEN_SIGNATURES = {
+    "junk": "junk",
+    "empty": "",
+    "without d=": "v=1; a=rsa-sha256; s=mail; h=from; bh=AAAA; b=AAAA",
+    "impossible number": f"v=1; a=rsa-sha256; d=foreign.test; s=mail; h=from; bh=AAAA; b=AAAA; l={'9' * 80}",
+    "impossible time": "v=1; a=rsa-sha256; d=foreign.test; s=mail; h=from; bh=AAAA; b=AAAA; t=-1",
+    "twice the same tag": "v=1; v=1; a=rsa-sha256; d=foreign.test; s=mail; h=from; bh=AAAA; b=AAAA",
+    "without From": "v=1; a=rsa-sha256; d=foreign.test; s=mail; h=to; bh=AAAA; b=AAAA",
+    "unknown algorithm": "v=1; a=rsa-sha512; d=foreign.test; s=mail; h=from; bh=AAAA; b=AAAA",
+}
+
+
+@pytest.mark.parametrize("field", BROKEN_SIGNATURES.values(), ids=BROKEN_SIGNATURES)
+def test_a_broken_signature_is_no_reason_to_accept(one, alice, bob, author, field):
+    for sender, message in (
+        (author, messages.encrypted(author, bob.address)),
+        (alice.address, messages.encrypted(alice.address, bob.address)),
+        ("", messages.bounce(f"MAILER-DAEMON@{one.domain}", bob.address)),
+    ):
+        code, text = deliver(one.address, sender, bob.address, f"DKIM-Signature: {field}\r\n".encode() + message)
+        assert code == 554
+        assert text.startswith("5.7.1 No valid DKIM signature found")
+
+
+@pytest.mark.parametrize("field", BROKEN_SIGNATURES.values(), ids=BROKEN_SIGNATURES)
+def test_a_broken_signature_beside_a_good_one_does_no_harm(one, bob, foreign, author, field):
+    message = foreign.signed(messages.encrypted(author, bob.address))
+    assert deliver(one.address, author, bob.address, f"DKIM-Signature: {field}\r\n".encode() + message) is None
+
+
+def test_a_revoked_key_beside_a_good_one_does_no_harm(lab, one, bob, foreign, author):
+    lab.publish("revoked._domainkey.foreign.test.", "TXT", ['"v=DKIM1; p="'])
+    try:
+        message = messages.encrypted(author, bob.address)
+        revoked = foreign.signed(message, selector="revoked")
+        assert deliver(one.address, author, bob.address, revoked)[0] == 554
+        assert deliver(one.address, author, bob.address, foreign.signed(revoked)) is None
+    finally:
+        lab.withdraw("revoked._domainkey.foreign.test.", "TXT")
+
+
+@pytest.mark.parametrize(
+    "field",
+    ['"(\t"\t)"<ceo@other.test>', "<@route.test:ceo@other.test>", '"<@other.test,@:ceo@other.test>'],
+    ids=repr,
+)
+def test_an_author_whom_another_reader_cannot_find_needs_a_signature_too(one, bob, field):
+    message = messages.encrypted("ceo@other.test", bob.address).replace(b"<ceo@other.test>", field.encode())
+    refusal = deliver(one.address, "ceo@other.test", bob.address, message)
+    assert refusal is not None and refusal[0] in (500, 554)
 
 
 def test_an_ed25519_signature_counts(lab, one, bob, foreign, author):

@@ -43,6 +43,7 @@ class NameServer:
         self.fault = fault
         self.signed = [dns.name.from_text(apex) for apex in signed]
         self.asked = 0
+        self.port = port
         self._seen: set[tuple] = set()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((address, port))

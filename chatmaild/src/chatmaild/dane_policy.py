@@ -12,23 +12,14 @@ import re
 import signal
 import socket
 import sys
-from dataclasses import dataclass
 
-import dns.asyncquery
 import dns.exception
-import dns.flags
-import dns.message
 import dns.name
-import dns.rcode
 import dns.rdata
 
 from . import systemd
+from .resolver import LookupFailed, Resolver
 
-# The relay's own unbound. Its word that an answer is validated (the AD flag, RFC 4035 section 3.2.3) is good only
-# because nobody can stand between it and us.
-RESOLVER = ("127.0.0.1", 53)
-PAYLOAD = 4096  # octets; on loopback nothing is too long for UDP
-LOOKUP_S = 10  # seconds for one look-up
 ANSWER_S = 30  # seconds for all look-ups of one answer; Postfix gives up after 100
 REQUEST_MAX = 1000  # octets; a domain has 253 at most
 BACKLOG = 100  # connections not yet accepted; each smtp(8) has one
@@ -37,42 +28,6 @@ BACKLOG = 100  # connections not yet accepted; each smtp(8) has one
 USAGES = (2, 3)
 SELECTORS = (0, 1)
 DIGEST_SIZES = {1: 32, 2: 64}  # octets, by matching type
-
-
-class LookupFailed(Exception):
-    """The DNS gave no answer; the text says which."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The records of one name and type, none if there are none, and whether DNSSEC proves that."""
-
-    records: tuple[dns.rdata.Rdata, ...]
-    secure: bool
-
-
-@dataclass(frozen=True)
-class Resolver:
-    """A validating resolver at `address` and `port`, on this host."""
-
-    address: str
-    port: int
-
-    async def look_up(self, name: dns.name.Name, rdtype: str) -> Answer:
-        """Ask for records; aliases are followed.
-
-        :raises LookupFailed: the resolver is silent, or answers with anything but records or their absence.
-        """
-        query = dns.message.make_query(name, rdtype, use_edns=True, payload=PAYLOAD)
-        query.flags |= dns.flags.AD  # asks for that flag in the answer (RFC 6840 section 5.7)
-        try:
-            response, _ = await dns.asyncquery.udp_with_fallback(query, self.address, LOOKUP_S, self.port)
-            found = response.resolve_chaining().answer
-        except (dns.exception.DNSException, OSError, EOFError) as error:
-            raise LookupFailed(f"{rdtype} of {name}: {str(error) or type(error).__name__}") from error
-        if response.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-            raise LookupFailed(f"{rdtype} of {name}: {dns.rcode.to_text(response.rcode())}")
-        return Answer(tuple(found or ()), bool(response.flags & dns.flags.AD))
 
 
 def is_usable(record: dns.rdata.Rdata) -> bool:
@@ -192,7 +147,7 @@ def main() -> None:
         listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
     except OSError as error:
         sys.exit(f"dane-policy: cannot listen on 127.0.0.1:{port}: {error.strerror}")
-    asyncio.run(serve(Resolver(*RESOLVER), listener))
+    asyncio.run(serve(Resolver(), listener))
 
 
 if __name__ == "__main__":

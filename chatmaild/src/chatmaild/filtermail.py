@@ -23,11 +23,12 @@ from pathlib import Path
 
 from aiosmtpd import smtp
 
-from . import http_server, mime, openpgp, smtp_client, systemd
+from . import dkim, http_server, mime, openpgp, smtp_client, systemd
 from .address import decode, parse_from, parse_path, same
 from .config import Config, ConfigError, read_config
 from .mailbox import without_detail
 from .rate_limit import RateLimiter
+from .resolver import Resolver
 from .smtp_client import Envelope
 from .smtp_server import RECIPIENTS_MAX, Handler, InvalidData, Server, one_line, stuff, unstuff
 
@@ -53,11 +54,11 @@ class Refused(Exception):
 Rules = Callable[[Config, Envelope, mime.Entity], Envelope]
 
 
-def examine(rules: Rules, config: Config, envelope: Envelope, data: bytes | bytearray) -> Envelope:
+def examine(rules: Rules, config: Config, envelope: Envelope, data: bytes | bytearray) -> tuple[Envelope, mime.Entity]:
     """Apply all rules to one message.
 
     :param data: the message, dot-stuffed.
-    :returns: the envelope with which the message goes on; without recipients it is to be dropped.
+    :returns: the envelope with which the message goes on, without recipients it is to be dropped; and the message.
     :raises Refused: it does not go on.
     """
     try:
@@ -70,7 +71,7 @@ def examine(rules: Rules, config: Config, envelope: Envelope, data: bytes | byte
         entity = mime.parse(message)
     except mime.MalformedMessage as error:
         raise Refused(f"500 Failed to parse message: {error}") from error
-    return rules(config, envelope, entity)
+    return rules(config, envelope, entity), entity
 
 
 def outgoing_rules(config: Config, envelope: Envelope, message: mime.Entity) -> Envelope:
@@ -96,7 +97,7 @@ def outgoing_rules(config: Config, envelope: Envelope, message: mime.Entity) -> 
 
 
 def incoming_rules(config: Config, envelope: Envelope, message: mime.Entity) -> Envelope:
-    """What others may send: encrypted mail, and bounces; see `examine`. OpenDKIM checks where it is from."""
+    """What others may send: encrypted mail, and bounces; see `examine`. `IncomingFilter` checks where it is from."""
     author = from_address(message)
     recipients = [to for to in envelope.recipients if not is_disabled(config, to)]
     encrypted = openpgp.is_encrypted_message(message, outgoing=False)
@@ -235,9 +236,12 @@ class Filter(Handler):
         :returns: the SMTP reply.
         """
         try:
-            onward = await self._examine(envelope, data)
-            if onward.recipients:
-                await smtp_client.send(self._destination, onward, data)
+            async with asyncio.timeout(smtp_client.TOTAL_SECONDS):
+                onward = await self._examine(envelope, data)
+                if onward.recipients:
+                    await smtp_client.send(self._destination, onward, data)
+        except TimeoutError:
+            return "451 I/O error"
         except (Refused, smtp_client.DeliveryFailed) as refusal:
             return str(refusal)
         except OSError as error:
@@ -245,11 +249,26 @@ class Filter(Handler):
             return "451 Local error"
         return "250 OK"
 
-    async def _examine(self, envelope: Envelope, data: bytearray) -> Envelope:
-        task = (examine, self._rules, self._config, envelope, data)
-        if len(data) <= IN_PLACE_MAX:
-            return examine(*task[1:])
-        return await asyncio.get_running_loop().run_in_executor(self._examiner, *task)
+    async def _examine(self, envelope: Envelope, data: bytes | bytearray) -> Envelope:
+        run = self._in_place if len(data) <= IN_PLACE_MAX else self._in_thread
+        onward, message = await run(examine, self._rules, self._config, envelope, data)
+        if onward.recipients:
+            await self._authenticate(message, run)
+        return onward
+
+    async def _in_place(self, function: Callable, *arguments):
+        return function(*arguments)
+
+    async def _in_thread(self, function: Callable, *arguments):
+        return await asyncio.get_running_loop().run_in_executor(self._examiner, function, *arguments)
+
+    async def _authenticate(self, message: mime.Entity, run: dkim.Run) -> None:
+        """Return if the author sent `message`.
+
+        :param run: calls a function in a way that is fit for the size of the message.
+        :raises Refused: that is not known.
+        """
+        raise NotImplementedError
 
 
 class HttpDelivery:
@@ -301,6 +320,28 @@ class HttpDelivery:
             return False
 
 
+class IncomingFilter(Filter):
+    """The role for what arrives: the author's domain must have signed it."""
+
+    def __init__(self, config: Config, destination: smtp_client.Destination, resolver: Resolver) -> None:
+        super().__init__(config, incoming_rules, destination)
+        self._resolver = resolver
+
+    async def _authenticate(self, message: mime.Entity, run: dkim.Run) -> None:
+        domain = from_address(message).rpartition("@")[2]
+        # A domain literal (RFC 5321 section 4.1.3) has no name to publish a key under, so its mail cannot be signed.
+        if domain.startswith("["):
+            return
+        try:
+            await dkim.verify(message, domain, self._resolver, run)
+        except dkim.NotVerified as reason:
+            logger.info("Incoming: %s", reason)
+            raise Refused(f"554 5.7.1 {reason}") from reason
+        except dkim.TryAgain as reason:
+            logger.info("Incoming: %s", reason)
+            raise Refused(f"451 4.7.5 {reason}") from reason
+
+
 class OutgoingFilter(Filter):
     """The role for submission: senders are limited in rate."""
 
@@ -328,6 +369,9 @@ class OutgoingFilter(Filter):
         envelope.mail_from = address
         return "250 OK"
 
+    async def _authenticate(self, message: mime.Entity, run: dkim.Run) -> None:
+        """Postfix knows by the login whose envelope sender it is, and `outgoing_rules` compares the author with it."""
+
     def _account(self, sender: str) -> str:
         """What the rate of `sender` is counted by: other spellings of an address have no rate of their own."""
         try:
@@ -354,7 +398,11 @@ async def run(config: Config, role: str) -> None:
         smtp_server = Server(service, config.max_message_size, OUTGOING_PATIENCE)
         serving = [smtp_server.serve(_listen(config, "filtermail_smtp_port"), stop)]
     else:
-        service = Filter(config, incoming_rules, _destination(config, config.postfix_reinject_port_incoming))
+        service = IncomingFilter(
+            config,
+            _destination(config, config.postfix_reinject_port_incoming),
+            Resolver(seconds=dkim.DNS_S),
+        )
         smtp_server = Server(service, config.max_message_size, INCOMING_PATIENCE)
         # Memory for large messages is the process's, whichever way they come.
         http = http_server.Server(HttpDelivery(config, service), config.max_message_size, smtp_server.budget)
