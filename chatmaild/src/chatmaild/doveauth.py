@@ -33,6 +33,7 @@ RESERVED_LOCAL_PARTS = frozenset(
         "admin",
         "administrator",
         "dmarc",
+        "double-bounce",  # Postfix discards mail to its own probes' sender
         "hostmaster",
         "info",
         "mailer-daemon",
@@ -62,7 +63,9 @@ RESERVED_LOCAL_PARTS = frozenset(
 )
 PROBES = ("status-probe-1", "status-probe-2")  # those of the addresses between which a status sends a message
 
-_LOCAL_PART = re.compile("[a-z0-9._-]+")
+# A dot-string (RFC 5321 section 4.1.2) of the characters that we allow. Postfix takes no address that begins with a
+# hyphen (allow_min_user), as programs might take it for an option.
+_LOCAL_PART = re.compile(r"(?!-)[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +105,7 @@ def refusal(config: Config, address: str, password: str) -> str | None:
     if not config.username_min_length <= len(local_part) <= config.username_max_length:
         return f"the local part does not have {config.username_min_length} to {config.username_max_length} characters"
     if not _LOCAL_PART.fullmatch(local_part):
-        return "the local part has other characters than a-z 0-9 . _ -"
+        return "the local part is not made of a-z 0-9 _ - with single dots between them, or begins with -"
     if local_part in RESERVED_LOCAL_PARTS or local_part in PROBES:
         return "the local part is reserved"
     return None

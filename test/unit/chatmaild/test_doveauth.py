@@ -5,13 +5,14 @@ import json
 import re
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmaild import doveauth
-from chatmaild.config import read_config
+from chatmaild.config import Config, read_config
 from chatmaild.dict_server import DictError
 from chatmaild.doveauth import AddressBook, split_fields
 from chatmaild.invites import Invites
@@ -167,7 +168,7 @@ def test_length_of_the_local_part(addresses, length, accepted):
     assert (found is not None) is accepted
 
 
-@pytest.mark.parametrize("local_part", ["abc123", "a.b-c_d"])
+@pytest.mark.parametrize("local_part", ["abc123", "a.b-c_d", "___", "a--", "a.-.b"])
 def test_allowed_local_parts(addresses, local_part):
     book = addresses(username_min_length=3)
     assert lookup(book, passdb("secret-password", f"{local_part}@{DOMAIN}"))["addr"] == f"{local_part}@{DOMAIN}"
@@ -178,7 +179,9 @@ def test_allowed_local_parts(addresses, local_part):
     [
         *("Abc123", "ABCDEFG", "a b cde", "abc+def", "abc!def", "ab@cdef", "abc/def", "abc\\def", 'abc"def', "abc'def"),
         *("abcdef\n", "abc\tdef", "abc\0def", "äbcdef", "abc\u0661\u0662\u0663", "abc\udcff", "../abc"),
-        *("postmaster", "abuse", "root", "mailer-daemon"),
+        *("postmaster", "abuse", "root", "mailer-daemon", "double-bounce"),
+        # What Postfix delivers nothing to: no dot-strings (RFC 5321), or what might be taken for an option.
+        *("-aaaaaaaa", ".........", ".abc", "abc.", "a..b", "-"),
     ],
 )
 def test_refused_local_parts(addresses, tmp_path, caplog, local_part):
@@ -496,3 +499,18 @@ def test_an_invite_counts_one_for_an_address_that_logs_in_ten_times_at_once(addr
 
     assert len(set(asyncio.run(log_in()))) == 1
     assert [invite.uses_left for invite in invites.valid()] == [1]
+
+
+@given(st.text(alphabet="a1_-.", min_size=1, max_size=9))
+def test_a_local_part_is_taken_if_and_only_if_postfix_delivers_to_it(local_part):
+    is_dot_string = all(local_part.split("."))
+    config = Config(mail_domain_bare=DOMAIN, mailboxes_dir=Path("/nowhere"), username_min_length=1)
+    taken = doveauth.refusal(config, f"{local_part}@{DOMAIN}", "secret-password") is None
+    assert taken is (is_dot_string and not local_part.startswith("-"))
+
+
+def test_an_address_from_before_that_rule_still_logs_in(addresses):
+    book = addresses()
+    address = f"-aaaaaaaa@{DOMAIN}"
+    book.config.mailbox(address).create("{SHA512-CRYPT}$6$salt$hash")
+    assert lookup(book, passdb("secret-password", address))["addr"] == address
