@@ -51,6 +51,10 @@ class DictError(Exception):
     """A request cannot be served; the text goes to the client and to Dovecot's log, so it names no password."""
 
 
+class TryLater(DictError):
+    """The service is not going to serve the request now; it counts such requests itself, none is logged."""
+
+
 class Dictionary:
     """What one service answers. This base knows no key: services override what they offer.
 
@@ -202,7 +206,8 @@ def _number(text: str) -> int:
 def _reason(error: Exception) -> str:
     """What the client is told of `error`; a fault that no service expected is logged with its traceback."""
     if isinstance(error, DictError):
-        logger.error("refused a request: %s", error)
+        if not isinstance(error, TryLater):
+            logger.error("refused a request: %s", error)
         return escape(str(error))
     logger.error("a request failed", exc_info=error)
     return "internal error, see the log of the service"

@@ -3,7 +3,8 @@
 Dovecot compares passwords itself: both databases give out the stored hash. The keys are those of
 ``/etc/dovecot/auth.conf``: ``shared/userdb/USER`` and ``shared/passdb/PASSWORD"USER"CLIENT``, with a backslash
 before ``"``, ``'`` and ``\\`` in the first two (Dovecot's modifier ``%E``). CLIENT is the IP address that logs in; it
-limits how many addresses come from one place, is kept in memory alone and is never logged.
+limits how many addresses come from one place, is kept in memory alone and is never logged. Where nobody has logged in
+to the address from there yet, the password is compared here first, so that guesses can be counted (`guesses`).
 """
 
 import asyncio
@@ -16,11 +17,12 @@ from pathlib import Path
 
 from . import dict_server, password_hash
 from .config import Config
-from .dict_server import DictError, Dictionary
+from .dict_server import DictError, Dictionary, TryLater
+from .guesses import GuessLimiter, RefusalLog
 from .invites import Invites
 from .machine_limits import exceeded_limit
 from .mailbox import Mailbox, read_hash
-from .rate_limit import SourceLimiter
+from .rate_limit import Place, SourceLimiter, place_of
 
 NOCREATE_PATH = Path("/etc/chatmail-nocreate")  # the operator's emergency brake
 LOCK_TIMEOUT = 5.0  # seconds
@@ -118,12 +120,18 @@ class AddressBook(Dictionary):
         self.config = config
         self.suffix = "@" + config.mail_domain
         self._invites = Invites(config.invites_dir)
-        self._sources = SourceLimiter(config.max_creations_per_hour)
+        self._creations = SourceLimiter(config.max_creations_per_hour)
+        self._guesses = GuessLimiter()
+        self._refusals = RefusalLog()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._refusals.report()
 
     async def lookup(self, key: str, user: str) -> str | None:
         """Return what Dovecot wants to know of an address, a JSON object, or None for a failed login.
 
         :raises DictError: the key is not one of the two known forms, or creating the address takes too long.
+        :raises TryLater: there were too many wrong passwords.
         """
         match key.split("/", 2):
             case ["shared", "userdb", rest]:
@@ -133,9 +141,9 @@ class AddressBook(Dictionary):
             case ["shared", "passdb", rest]:
                 match split_fields(rest):
                     case [password, address]:
-                        return await self._passdb(address, password, "")
+                        return await self._passdb(address, password, None)
                     case [password, address, client]:
-                        return await self._passdb(address, password, client)
+                        return await self._passdb(address, password, place_of(client))
         raise DictError('known keys are shared/userdb/USER and shared/passdb/PASSWORD"USER"CLIENT')
 
     async def iterate(self, path: str, user: str) -> Mapping[str, str]:
@@ -174,14 +182,40 @@ class AddressBook(Dictionary):
             return stored
         raise DictError("the echobot has no password yet; see `systemctl status echobot`")
 
-    async def _passdb(self, address: str, password: str, client: str) -> str | None:
-        mailbox = self._mailbox(address)
-        if mailbox is None or mailbox.is_disabled():
-            return None
-        stored = self._stored(mailbox) or await self._create(mailbox, password, client)
+    async def _passdb(self, address: str, password: str, place: Place | None) -> str | None:
+        mailbox, stored = await self._find_or_create(address, password, place)
+        if stored and place and not self._guesses.knows(address, place):
+            await self._matches(address, stored, password, place)
         return stored and _to_json(mailbox, stored)
 
-    async def _create(self, mailbox: Mailbox, password: str, client: str) -> str | None:
+    async def _find_or_create(
+        self, address: str, password: str, place: Place | None
+    ) -> tuple[Mailbox | None, str | None]:
+        """The mailbox that may be logged in to and its hash, both None if there is none and none is created.
+
+        :raises DictError: it cannot be said now.
+        """
+        mailbox = self._mailbox(address)
+        if mailbox is None or mailbox.is_disabled():
+            return None, None
+        stored = self._stored(mailbox) or await self._create(mailbox, password, place)
+        return mailbox, stored
+
+    async def _matches(self, address: str, stored: str, password: str, place: Place) -> bool:
+        """Whether a stranger's password for `address` is right; whoever has it right is no stranger from then on.
+
+        :raises TryLater: there were too many wrong ones.
+        """
+        if refusal := self._guesses.refusal(address, place):
+            self._refusals.count(refusal)
+            raise TryLater("too many wrong passwords")
+        if not await asyncio.to_thread(password_hash.matches, _to_bytes(password), stored):
+            self._guesses.failed(address, place)
+            return False
+        self._guesses.succeeded(address, place)
+        return True
+
+    async def _create(self, mailbox: Mailbox, password: str, place: Place | None) -> str | None:
         """Create the address unless something speaks against it; return its hash."""
         if mailbox.address == self.config.echobot_address:
             return None
@@ -198,7 +232,7 @@ class AddressBook(Dictionary):
                 logger.warning("refused to create %a: no valid invite", mailbox.address)
                 return None
             token = invite.token
-        if not self._sources.allow(client):
+        if place and not self._creations.allow(place):
             logger.warning("registration rejected: too many new addresses from one place")
             return None
         deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT

@@ -5,6 +5,7 @@ hashes are computed in parallel threads.
 """
 
 import ctypes
+import hmac
 import secrets
 import string
 
@@ -43,3 +44,17 @@ def sha512_crypt(password: bytes, salt: str) -> str:
     if result is None:
         raise RuntimeError("libcrypt offers no SHA-512 crypt")
     return result.decode()
+
+
+def matches(password: bytes, stored: str) -> bool:
+    """Whether `password` is the one that was hashed, by any method of crypt(5).
+
+    :param password: what no hash can be of (see `sha512_crypt`) matches none.
+    :param stored: the hash, with or without the name of its scheme, such as ``{SHA512-CRYPT}$6$SALT$HASH``; one of
+        another kind is matched by nothing.
+    """
+    setting = stored.rpartition("}")[2].encode(errors="replace")
+    if len(password) > PASSWORD_MAX or b"\0" in password:
+        return False
+    result = _crypt_rn(password, setting, ctypes.create_string_buffer(_CRYPT_DATA_SIZE), _CRYPT_DATA_SIZE)
+    return result is not None and result[:1] != b"*" and hmac.compare_digest(result, setting)

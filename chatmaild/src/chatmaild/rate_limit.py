@@ -5,14 +5,17 @@ timestamp a sender.
 import ipaddress
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
+
+SENDERS_MAX = 10_000  # that one limiter remembers: 2 MB
 
 
 class RateLimiter:
     """Allows each sender a burst at once, then a steady rate.
 
-    A sender is forgotten when nothing of it counts any more, so that memory is bounded by the senders of the last
-    `burst` intervals. All operations are amortised O(1).
+    A sender is forgotten when nothing of it counts any more, and the one not seen for longest when there are more than
+    `SENDERS_MAX`. All operations are amortised O(1).
     """
 
     def __init__(self, per_minute: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,20 +30,30 @@ class RateLimiter:
         self._clock = clock
         # Theoretical arrival time of the sender's next message, in order of last use. A plain dict would walk over
         # the gaps that `_forget` leaves at its front.
-        self._arrivals: OrderedDict[str, float] = OrderedDict()
+        self._arrivals: OrderedDict[Hashable, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._arrivals)
 
-    def allow(self, sender: str) -> bool:
+    def __contains__(self, sender: Hashable) -> bool:
+        """Whether anything of `sender` still counts."""
+        return self._arrivals.get(sender, 0) > self._clock()
+
+    def conforms(self, sender: Hashable) -> bool:
+        """Say whether one more message of `sender` would conform; nothing is counted."""
+        now = self._clock()
+        return now >= self._arrivals.get(sender, now) - self._tolerance
+
+    def allow(self, sender: Hashable) -> bool:
         """Count one message of `sender` and say whether it conforms; one that does not changes nothing."""
         now = self._clock()
         self._forget(now)
-        arrival = self._arrivals.get(sender, now)
-        if now < arrival - self._tolerance:
+        if not self.conforms(sender):
             return False
-        self._arrivals[sender] = max(arrival, now) + self._interval
+        self._arrivals[sender] = max(self._arrivals.get(sender, now), now) + self._interval
         self._arrivals.move_to_end(sender)
+        if len(self._arrivals) > SENDERS_MAX:
+            self._arrivals.popitem(last=False)
         return True
 
     def _forget(self, now: float) -> None:
@@ -55,37 +68,53 @@ class RateLimiter:
             del self._arrivals[sender]
 
 
-class SourceLimiter:
-    """Allows each client a number of new addresses an hour, and the network around it NETWORK_FACTOR times that.
+class Place(NamedTuple):
+    """Where a client comes from: an IPv4 address or an IPv6 /64, what one customer has at least, and the /24 or /48
+    around it."""
 
-    A client is an IPv4 address or an IPv6 /64, which is what one customer has at least; the network is a /24 or a /48.
-    Clients of this host itself are not limited: there is no telling whom they stand for.
+    client: str
+    network: str
+
+
+def place_of(client: str) -> Place | None:
+    """The place of `client`, an IP address.
+
+    None for a client of this host itself, as there is no telling for whom it stands, and for what is no address.
     """
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return None
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_loopback:
+        return None
+    narrow, wide = (32, 24) if address.version == 4 else (64, 48)
+    return Place(_network(address, narrow), _network(address, wide))
+
+
+class SourceLimiter:
+    """Allows each client a number of things an hour, and the network around it NETWORK_FACTOR times that."""
 
     NETWORK_FACTOR = 10
 
     def __init__(self, per_hour: int, clock: Callable[[], float] = time.monotonic) -> None:
         """Set the limits.
 
-        :param per_hour: new addresses, at once or spread.
+        :param per_hour: things an hour, at once or spread.
         :param clock: as for RateLimiter.
         """
         wide = per_hour * self.NETWORK_FACTOR
         self._clients = RateLimiter(per_hour / 60, per_hour, clock)
         self._networks = RateLimiter(wide / 60, wide, clock)
 
-    def allow(self, client: str) -> bool:
-        """Count one new address of `client`, an IP address, and say whether it conforms; what is no address does."""
-        try:
-            address = ipaddress.ip_address(client)
-        except ValueError:
-            return True
-        address = getattr(address, "ipv4_mapped", None) or address
-        if address.is_loopback:
-            return True
-        narrow, wide = (32, 24) if address.version == 4 else (64, 48)
+    def conforms(self, place: Place) -> bool:
+        """Say whether one more from `place` would conform; nothing is counted."""
+        return self._clients.conforms(place.client) and self._networks.conforms(place.network)
+
+    def allow(self, place: Place) -> bool:
+        """Count one from `place` and say whether it conforms."""
         # In this order, one that is over its own limit does not use up its neighbours'.
-        return self._clients.allow(_network(address, narrow)) and self._networks.allow(_network(address, wide))
+        return self._clients.allow(place.client) and self._networks.allow(place.network)
 
 
 def _network(address: ipaddress.IPv4Address | ipaddress.IPv6Address, prefix: int) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chatmaild import doveauth
 from chatmaild.config import Config, read_config
-from chatmaild.dict_server import DictError
+from chatmaild.dict_server import DictError, TryLater
 from chatmaild.doveauth import AddressBook, split_fields
 from chatmaild.invites import Invites
 
@@ -48,6 +48,21 @@ def addresses(write_ini):
 def lookup(book: AddressBook, key: str):
     value = asyncio.run(book.lookup(key, ""))
     return None if value is None else json.loads(value)
+
+
+def tries(book: AddressBook, keys) -> list[bool]:
+    """Whether each of the passwords was looked at."""
+
+    async def try_all():
+        return [not isinstance(value, TryLater) for value in [await attempt(key) for key in keys]]
+
+    async def attempt(key):
+        try:
+            return await book.lookup(key, "")
+        except TryLater as error:
+            return error
+
+    return asyncio.run(try_all())
 
 
 def listed(book: AddressBook) -> set[str]:
@@ -514,3 +529,31 @@ def test_an_address_from_before_that_rule_still_logs_in(addresses):
     address = f"-aaaaaaaa@{DOMAIN}"
     book.config.mailbox(address).create("{SHA512-CRYPT}$6$salt$hash")
     assert lookup(book, passdb("secret-password", address))["addr"] == address
+
+
+def test_wrong_passwords_are_counted_and_the_owner_goes_on(addresses, caplog):
+    book = addresses()
+    owner = from_client("secret-password", USER, "192.0.2.1")
+    created = lookup(book, owner)
+    assert lookup(book, owner) == created
+    guesses = [from_client(f"guess-{number}", USER, "203.0.113.5") for number in range(20)]
+    assert tries(book, guesses) == [True] * 10 + [False] * 10
+    # Even the right password, from where nobody has logged in yet.
+    assert tries(book, [from_client("secret-password", USER, "203.0.113.6")]) == [False]
+    assert lookup(book, owner) == created
+    assert tries(book, [from_client("other-password", f"user54321@{DOMAIN}", "203.0.113.5")]) == [True]
+    assert "guess" not in caplog.text
+    assert "203.0.113" not in caplog.text
+
+
+def test_right_passwords_are_never_too_many(addresses):
+    book = addresses()
+    assert all(tries(book, [from_client("secret-password", USER, f"192.0.2.{number}") for number in range(200)]))
+    assert all(tries(book, [from_client("secret-password", USER, "192.0.2.1")] * 200))
+
+
+def test_who_tries_for_a_known_place_is_not_known_elsewhere(addresses):
+    book = addresses()
+    lookup(book, from_client("secret-password", USER, "192.0.2.1"))
+    assert not all(tries(book, [from_client("wrong", USER, "198.51.100.1")] * 20))
+    assert all(tries(book, [from_client("secret-password", USER, "192.0.2.1")] * 20))

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from chatmaild.password_hash import PASSWORD_MAX, make_salt, sha512_crypt
+from chatmaild.password_hash import PASSWORD_MAX, make_salt, matches, sha512_crypt
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,18 @@ def test_threads_do_not_disturb_each_other():
     for thread in threads:
         thread.join()
     assert found == {number: {hashed} for number, hashed in expected.items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "{SHA512-CRYPT}", "{CRYPT}"])
+def test_a_password_matches_its_own_hash_alone(prefix):
+    stored = prefix + sha512_crypt(b"secret", make_salt())
+    assert matches(b"secret", stored)
+    assert not any(matches(password, stored) for password in (b"Secret", b"", b"secret\0x", b"secret" * 100))
+
+
+@pytest.mark.parametrize(
+    "stored", ["", "{PLAIN}secret", "secret", "*0", "{SHA512-CRYPT}", "$6$", "{SSHA}c2VjcmV0", "\udcff"]
+)
+def test_what_is_no_hash_matches_nothing(stored):
+    assert not matches(b"secret", stored)
+    assert not matches(stored.encode(errors="replace"), stored)
