@@ -14,7 +14,7 @@ include:
 # Two of Dovecot's sockets are Postfix's: its user and its spool have to be there when Dovecot starts.
 dovecot-packages:
   chatmail_package.installed:
-    - pkgs: [dovecot-core, dovecot-imapd, dovecot-lmtpd, postfix]
+    - pkgs: [dovecot-core, dovecot-imapd, dovecot-lmtpd, dovecot-auth-lua, lua-socket, postfix]
 
 # An idle client takes inotify instances and watches of the kernel.
 dovecot-inotify-limits:
@@ -102,6 +102,16 @@ dovecot-index-tmpfiles:
     - name: /etc/tmpfiles.d/chatmail-index.conf
 {%- endif %}
 
+dovecot-passdb:
+  file.managed:
+    - name: /etc/dovecot/passdb.lua
+    - source: salt://chatmail/dovecot/files/etc/dovecot/passdb.lua
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require:
+      - chatmail_package: dovecot-packages
+
 dovecot-push-notification:
   file.managed:
     - name: /etc/dovecot/push_notification.lua
@@ -151,6 +161,7 @@ dovecot-service:
       - user: system-vmail-user
     - watch:
       - file: dovecot-auth-conf
+      - file: dovecot-passdb
       - file: dovecot-push-notification
       - file: dovecot-imap-instant-conf
       - file: dovecot-dovecot-conf

@@ -1,7 +1,7 @@
 """Answers Dovecot's questions about addresses, and creates an address when someone first logs in to it.
 
-Dovecot compares passwords itself: both databases give out the stored hash. The keys are those of
-``/etc/dovecot/auth.conf``: ``shared/userdb/USER`` and ``shared/passdb/PASSWORD"USER"CLIENT``, with a backslash
+Dovecot compares passwords itself: both databases give out the stored hash. The keys are those of ``auth.conf`` and
+``passdb.lua`` in ``/etc/dovecot``: ``shared/userdb/USER`` and ``shared/passdb/PASSWORD"USER"CLIENT``, with a backslash
 before ``"``, ``'`` and ``\\`` in the first two (Dovecot's modifier ``%E``). CLIENT is the IP address that logs in; it
 limits how many addresses come from one place, is kept in memory alone and is never logged. Where nobody has logged in
 to the address from there yet, the password is compared here first, so that guesses can be counted (`guesses`).
@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from . import dict_server, password_hash
 from .config import Config
@@ -123,6 +124,7 @@ class AddressBook(Dictionary):
         self._creations = SourceLimiter(config.max_creations_per_hour)
         self._guesses = GuessLimiter()
         self._refusals = RefusalLog()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def __aexit__(self, *_: object) -> None:
         self._refusals.report()
@@ -183,37 +185,32 @@ class AddressBook(Dictionary):
         raise DictError("the echobot has no password yet; see `systemctl status echobot`")
 
     async def _passdb(self, address: str, password: str, place: Place | None) -> str | None:
-        mailbox, stored = await self._find_or_create(address, password, place)
-        if stored and place and not self._guesses.knows(address, place):
-            await self._matches(address, stored, password, place)
-        return stored and _to_json(mailbox, stored)
-
-    async def _find_or_create(
-        self, address: str, password: str, place: Place | None
-    ) -> tuple[Mailbox | None, str | None]:
-        """The mailbox that may be logged in to and its hash, both None if there is none and none is created.
-
-        :raises DictError: it cannot be said now.
-        """
         mailbox = self._mailbox(address)
         if mailbox is None or mailbox.is_disabled():
-            return None, None
-        stored = self._stored(mailbox) or await self._create(mailbox, password, place)
-        return mailbox, stored
+            return None
+        stored = self._stored(mailbox)
+        if stored is None:
+            stored = await self._create(mailbox, password, place)
+        elif place:
+            await self._count_guesses(address, stored, password, place)
+        return stored and _to_json(mailbox, stored)
 
-    async def _matches(self, address: str, stored: str, password: str, place: Place) -> bool:
-        """Whether a stranger's password for `address` is right; whoever has it right is no stranger from then on.
+    async def _count_guesses(self, address: str, stored: str, password: str, place: Place) -> None:
+        """Compare a stranger's password with what is stored; who has it right is no stranger from then on.
 
         :raises TryLater: there were too many wrong ones.
         """
-        if refusal := self._guesses.refusal(address, place):
-            self._refusals.count(refusal)
-            raise TryLater("too many wrong passwords")
-        if not await asyncio.to_thread(password_hash.matches, _to_bytes(password), stored):
-            self._guesses.failed(address, place)
-            return False
-        self._guesses.succeeded(address, place)
-        return True
+        turn = self._turns.setdefault(address, asyncio.Lock())
+        async with turn:  # so that each sees what came of those before it
+            if self._guesses.knows(address, place):
+                return
+            if refusal := self._guesses.refusal(address, place):
+                self._refusals.count(refusal)
+                raise TryLater("too many wrong passwords")
+            if await asyncio.to_thread(password_hash.matches, _to_bytes(password), stored):
+                self._guesses.succeeded(address, place)
+            else:
+                self._guesses.failed(address, place)
 
     async def _create(self, mailbox: Mailbox, password: str, place: Place | None) -> str | None:
         """Create the address unless something speaks against it; return its hash."""

@@ -24,7 +24,7 @@ ADDRESS_BURST = 50
 ADDRESS_PER_MINUTE = 1 / 2
 # Addresses for which one client, an IPv4 address or a /64, has had a wrong password within an hour.
 ADDRESSES_PER_HOUR = 60
-KNOWN_MAX = 20_000  # addresses with a place of theirs: 4 MB
+KNOWN_MAX = 10_000  # addresses with a place of theirs: 1 MB
 REPORT_S = 60  # seconds between two lines in the log
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
-SENDERS_MAX = 10_000  # that one limiter remembers: 2 MB
+SENDERS_MAX = 5_000  # that one limiter remembers: 0.7 MB
 
 
 class RateLimiter:

@@ -546,6 +546,17 @@ def test_wrong_passwords_are_counted_and_the_owner_goes_on(addresses, caplog):
     assert "203.0.113" not in caplog.text
 
 
+def test_guesses_at_the_same_time_are_counted_as_those_one_after_the_other(addresses):
+    book = addresses()
+    lookup(book, from_client("secret-password", USER, "192.0.2.1"))
+    guesses = [from_client(f"guess-{number}", USER, "203.0.113.5") for number in range(30)]
+
+    async def guess_all():
+        return await asyncio.gather(*(book.lookup(key, "") for key in guesses), return_exceptions=True)
+
+    assert sum(isinstance(answer, TryLater) for answer in asyncio.run(guess_all())) == 20
+
+
 def test_right_passwords_are_never_too_many(addresses):
     book = addresses()
     assert all(tries(book, [from_client("secret-password", USER, f"192.0.2.{number}") for number in range(200)]))
