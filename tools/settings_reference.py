@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from _modules import chatmail_settings
+from chatmail_setting_types import allowed
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PAGE = CHECKOUT / "docs" / "settings.md"
@@ -40,7 +40,7 @@ def row(name: str, spec: dict) -> str:
     """Return a setting's row of the table."""
     default = spec["default"]
     text = "" if default is None else f"`{yaml.safe_dump(default).splitlines()[0]}`"
-    cells = (f"`{name}`", text, chatmail_settings._allowed(spec), spec["doc"])
+    cells = (f"`{name}`", text, allowed(spec), spec["doc"])
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

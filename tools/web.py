@@ -26,9 +26,11 @@ import salt.utils.yaml
 from salt.exceptions import CommandExecutionError, SaltException
 from salt.utils.templates import render_jinja_tmpl
 
+import chatmail_schema
 from _modules import chatmail_website
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+SCHEMA = CHECKOUT / "chatmail/defaults.yaml"
 PAGES = CHECKOUT / "chatmail/website/files/src"
 NGINX_CONF = CHECKOUT / "chatmail/nginx/files/etc/nginx/nginx.conf.j2"
 DEFAULTS = {"mail_domain": "chat.example.org"}
@@ -55,26 +57,25 @@ class PreviewError(Exception):
     """The pages cannot be built; the text says where and why."""
 
 
-def render(text: str, pillar: object) -> str:
+def render(text: str) -> str:
     """Render Jinja as Salt does on the controller, with this checkout's files."""
     options = dict(salt.config.apply_minion_config({"root_dir": str(CHECKOUT / ".salt")}))
     options |= {"file_client": "local", "file_roots": {"base": [str(CHECKOUT / "etc/roots")]}}
-    names = {"opts": options, "saltenv": "base", "salt": {}, "grains": {}, "pillar": {"chatmail": pillar}}
+    names = {"opts": options, "saltenv": "base", "salt": {}, "grains": {}, "pillar": {}}
     return render_jinja_tmpl(text, names)
 
 
 def read_pillar(file: Path) -> object:
     """Return what a pillar file says below ``chatmail``. Raises PreviewError where it cannot be read."""
     try:
-        return salt.utils.yaml.safe_load(render(file.read_text(), {}))["chatmail"]
+        return salt.utils.yaml.safe_load(render(file.read_text()))["chatmail"]
     except (OSError, SaltException, salt.utils.yaml.YAMLError, KeyError, TypeError) as error:
         raise PreviewError(f"{file}: {error!r}. Compare it with pillar.example.") from error
 
 
 def settings(pillar: object) -> dict:
-    """Return what ``map.jinja`` makes of what a pillar says below ``chatmail``."""
-    text = '{% from "chatmail/map.jinja" import settings with context %}{{ settings | json }}'
-    return salt.utils.yaml.safe_load(render(text, pillar))
+    """Return all settings where a pillar says this below ``chatmail``."""
+    return chatmail_schema.effective(salt.utils.yaml.safe_load(SCHEMA.read_text()), pillar)
 
 
 def own_folder(www_folder: str) -> Path | None:

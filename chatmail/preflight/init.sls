@@ -5,38 +5,7 @@
 include:
   - chatmail.preflight.settings
 
-# For each port the services that may listen there. On port 80 acmetool itself answers before nginx is there.
-{% set ports = {
-  "25/tcp": ["postfix"],
-  "465/tcp": ["postfix"],
-  "587/tcp": ["postfix"],
-  "143/tcp": ["dovecot"],
-  "993/tcp": ["dovecot"],
-  "3478/udp": ["coturn", "turnserver"],
-  "80/tcp": ["nginx", "acmetool-redirector", "acmetool"],
-  "443/tcp": ["nginx"],
-  "8443/tcp": ["nginx"],
-  "10465/tcp": ["postfix"],
-  "10993/tcp": ["dovecot"],
-  "53/tcp": ["unbound", "systemd-resolved"],
-  "53/udp": ["unbound", "systemd-resolved"],
-  "8461/tcp": ["postfix-mta-sts-resolver", "mta-sts-daemon"],
-  "8462/tcp": ["chatmail-dane-policy"],
-} %}
-{% if settings.mtail_address %}{% do ports.update({"3903/tcp": ["mtail"], "3904/tcp": ["dovecot"]}) %}{% endif %}
-{% if settings.run_iroh_relay %}{% do ports.update({"3340/tcp": ["iroh-relay"]}) %}{% endif %}
-# systemd-resolved is replaced by unbound later, in an order that keeps name resolution working.
-# These are settings: when they change places in the pillar, each is still held by the owner of another.
-{% for key, service in (
-  ("filtermail_smtp_port", "filtermail"),
-  ("filtermail_smtp_port_incoming", "filtermail-incoming"),
-  ("filtermail_http_port_incoming", "filtermail-incoming"),
-  ("postfix_reinject_port", "postfix"),
-  ("postfix_reinject_port_incoming", "postfix"),
-) %}
-{% do ports.update({settings[key] ~ "/tcp": [service, "filtermail", "filtermail-incoming", "postfix"]}) %}
-{% endfor %}
-
+{% set ports = salt["chatmail_settings.ports"](settings) %}
 preflight:
   chatmail_preflight.passed:
     - ports: {{ ports | json }}

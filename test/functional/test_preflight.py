@@ -18,19 +18,17 @@ def server():
 
 
 @pytest.mark.parametrize("test", [False, True])
-def test_valid_settings_pass(loaders, test):
-    ret = loaders.states.chatmail_settings.valid(
-        name="settings-valid", schema=SCHEMA, pillar={"mail_domain": "_one.test"}, test=test
-    )
+def test_valid_settings_pass_with_what_is_to_be_known_of_them(loaders, test):
+    ret = loaders.states.chatmail_settings.valid(name="settings-valid", problems=[], notices=["a: is old."], test=test)
     assert ret.result is True
     assert ret.changes == {}
+    assert "- a: is old." in ret.comment
 
 
 @pytest.mark.parametrize("test", [False, True])
 def test_wrong_settings_are_listed(loaders, test):
-    ret = loaders.states.chatmail_settings.valid(
-        name="settings-valid", schema=SCHEMA, pillar={"max_mailbox_size": "much", "takeovr": True}, test=test
-    )
+    problems = loaders.modules.chatmail_settings.problems(SCHEMA, {"max_mailbox_size": "much", "takeovr": True})
+    ret = loaders.states.chatmail_settings.valid(name="settings-valid", problems=problems, test=test)
     assert ret.result is False
     for part in ("max_mailbox_size: found 'much'", "did you mean takeover?", "mail_domain: is missing"):
         assert part in ret.comment

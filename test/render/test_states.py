@@ -24,6 +24,7 @@ WRAPPED = {
     "chatmail_apply",
     "chatmail_dns",
     "chatmail_proxy",
+    "chatmail_settings",
 } | {f"grains.{function}" for function in ("get", "item", "items", "has_value", "filter_by")}
 
 
@@ -35,12 +36,12 @@ def low(request, renderer):
     return renderer.low(renderer.pillar(PILLARS[request.param]))
 
 
-def test_settings_are_validated_first_and_found_valid(low, renderer):
+def test_settings_are_validated_first_and_found_valid(low):
     first, second = low[:2]
     assert first["__id__"] == "settings-valid"
     assert second["__id__"].endswith("preflight")
     assert first["failhard"] is second["failhard"] is True
-    assert renderer.functions["chatmail_settings.problems"](first["schema"], first["pillar"]) == []
+    assert first["problems"] == []
 
 
 def test_before_the_host_is_adopted_nothing_on_it_is_changed(low):
@@ -140,8 +141,7 @@ def test_a_component_alone_is_preceded_by_the_preflight(component, renderer):
     ],
 )
 def test_wrong_settings_render_and_are_found_by_the_first_state(pillar, renderer):
-    first = renderer.low(pillar)[0]
-    assert renderer.functions["chatmail_settings.problems"](first["schema"], first["pillar"])
+    assert renderer.low(pillar)[0]["problems"]
 
 
 @pytest.mark.parametrize("path", sorted((CHECKOUT / "chatmail").rglob("*.sls")), ids=lambda path: path.parent.name)

@@ -149,7 +149,6 @@ class Config:
     filtermail_smtp_port: Port = 10080
     filtermail_smtp_port_incoming: Port = 10081
     filtermail_http_port_incoming: Port = 10082
-    filtermail_lmtp_port_transport: Port = 10083
     postfix_host: Text = "127.0.0.1"
     postfix_reinject_port: Port = 10025
     postfix_reinject_port_incoming: Port = 10026

@@ -1,6 +1,7 @@
 # Every setting away from its default, in the less usual one of the forms that it may have.
 chatmail:
   mail_domain: Chat.Example.ORG
+  rename_from: Old.Example.ORG
   takeover: 'TRUE'
   disable_mail: true
   max_user_send_per_minute: 600
@@ -37,7 +38,7 @@ chatmail:
   echobot: true
   echobot_source: https://mirror.example.org/deltachat-rpc-server
   echobot_sha256: 0c4945c3179499f5b69579d224e3da2f1f4bfa5ce927db4253fba844bec4ad1a
-  mtail_address: ::1
+  mtail_address: 127.0.0.4
   turn_socket_path: /run/turn/other.socket
   imap_rawlog: true
   imap_compress: 'true'
@@ -48,7 +49,6 @@ chatmail:
   filtermail_smtp_port: 20080
   filtermail_smtp_port_incoming: 20081
   filtermail_http_port_incoming: 20082
-  filtermail_lmtp_port_transport: 20083
   postfix_host: 127.0.0.3
   postfix_reinject_port: 20025
   postfix_reinject_port_incoming: 20026

@@ -45,7 +45,6 @@ def test_everything_but_the_mail_domain_has_a_default(tmp_path):
         filtermail_smtp_port=10080,
         filtermail_smtp_port_incoming=10081,
         filtermail_http_port_incoming=10082,
-        filtermail_lmtp_port_transport=10083,
         postfix_host="127.0.0.1",
         postfix_reinject_port=10025,
         postfix_reinject_port_incoming=10026,

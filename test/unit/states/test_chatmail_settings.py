@@ -1,4 +1,4 @@
-"""``chatmail_settings.valid`` changes nothing and lists everything that is wrong, in test mode as well."""
+"""``chatmail_settings.valid`` says all that is wrong, and changes nothing."""
 
 import pytest
 
@@ -10,28 +10,17 @@ pytestmark = pytest.mark.usefixtures("testmode")
 
 @pytest.fixture
 def configure_loader_modules(testmode):
-    return {
-        chatmail_settings: {
-            "__opts__": {"test": testmode},
-            "__salt__": {"chatmail_settings.problems": lambda schema, pillar: pillar["wrong"]},
-        }
-    }
+    return {chatmail_settings: {"__opts__": {"test": testmode}}}
 
 
-def test_valid_settings_pass_without_changes():
-    ret = chatmail_settings.valid("settings-valid", {}, {"wrong": []})
-    assert (ret["name"], ret["result"], ret["changes"]) == ("settings-valid", True, {})
+def test_valid_settings_change_nothing():
+    ret = chatmail_settings.valid("settings-valid", problems=[])
+    assert ret == {"name": "settings-valid", "changes": {}, "result": True, "comment": "The settings are valid."}
 
 
-def test_each_problem_has_a_line_of_its_own():
-    ret = chatmail_settings.valid("settings-valid", {}, {"wrong": ["a: is bad.", "b: is worse."]})
-    assert (ret["result"], ret["changes"]) == (False, {})
-    assert ret["comment"].splitlines()[1:] == ["- a: is bad.", "- b: is worse."]
-
-
-def test_without_its_execution_module_the_state_says_why_it_is_missing():
-    assert chatmail_settings.__virtual__() is True
-    del chatmail_settings.__salt__["chatmail_settings.problems"]
-    available, reason = chatmail_settings.__virtual__()
-    assert available is False
-    assert "chatmail_settings" in reason
+def test_every_problem_is_in_the_comment_which_says_that_nothing_was_changed():
+    ret = chatmail_settings.valid("settings-valid", problems=["a: first.", "b: second."], notices=["c: third."])
+    assert ret["result"] is False
+    assert ret["changes"] == {}
+    assert "nothing on the host was changed" in ret["comment"]
+    assert ret["comment"].splitlines()[1:] == ["- a: first.", "- b: second.", "- c: third."]

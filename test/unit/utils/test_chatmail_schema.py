@@ -1,17 +1,18 @@
-"""Every wrong setting is named, with what was found and what is allowed, all of them at once."""
+"""Every wrong setting is named, with what was found and what is allowed, all of them together."""
 
 from pathlib import Path
 
 import pytest
 import yaml
 
-from _modules import chatmail_settings
+import chatmail_schema
+from chatmail_setting_types import TYPES, size_mb
 
 SCHEMA = yaml.safe_load(Path("chatmail/defaults.yaml").read_text())
 
 
 def problems(**settings):
-    return chatmail_settings.problems(SCHEMA, {"mail_domain": "chat.example.org"} | settings)
+    return chatmail_schema.problems(SCHEMA, {"mail_domain": "chat.example.org"} | settings)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_what_is_no_domain_is_refused_with_an_example_of_one(domain):
 
 @pytest.mark.parametrize("pillar", [None, {}, {"takeover": True}])
 def test_a_missing_mail_domain_says_where_to_write_it(pillar):
-    (message,) = chatmail_settings.problems(SCHEMA, pillar)
+    (message,) = chatmail_schema.problems(SCHEMA, pillar)
     assert message.startswith("mail_domain: is missing")
     assert "pillar/" in message
     assert "`chatmail:`" in message
@@ -87,7 +88,7 @@ def test_a_missing_mail_domain_says_where_to_write_it(pillar):
 
 @pytest.mark.parametrize("pillar", ["chat.example.org", ["mail_domain"], 5])
 def test_a_pillar_that_is_no_mapping_is_shown(pillar):
-    (message,) = chatmail_settings.problems(SCHEMA, pillar)
+    (message,) = chatmail_schema.problems(SCHEMA, pillar)
     assert repr(pillar) in message
     assert "mapping" in message
 
@@ -100,7 +101,7 @@ def test_an_unknown_setting_is_named_with_the_one_that_was_meant():
 
 @pytest.mark.parametrize("key", ["zzz", 5, None, True])
 def test_an_unknown_setting_like_no_other_points_to_pillar_example(key):
-    (message,) = chatmail_settings.problems(SCHEMA, {"mail_domain": "chat.example.org", key: 1})
+    (message,) = chatmail_schema.problems(SCHEMA, {"mail_domain": "chat.example.org", key: 1})
     assert message.startswith(f"{key}: ")
     assert "pillar.example" in message
 
@@ -111,8 +112,8 @@ def test_a_setting_without_value_is_not_taken_for_its_default():
     assert "remove the line" in message
 
 
-def test_all_errors_come_at_once():
-    found = chatmail_settings.problems(SCHEMA, {"unknown_key": 1, "takeover": "perhaps", "max_load_1m": "high"})
+def test_all_errors_come_together():
+    found = chatmail_schema.problems(SCHEMA, {"unknown_key": 1, "takeover": "perhaps", "max_load_1m": "high"})
     assert [message.partition(":")[0] for message in found] == [
         "unknown_key",
         "takeover",
@@ -133,7 +134,13 @@ GOOD = {
     "acme_email": ["", "admin+acme@example.org"],
     "www_folder": ["", "disabled", "salt://www", "salt://www/chat.example.org"],
     "privacy_postal": ["", "Example e.V.\nStraße 1\n12345 Łódź 🏠"],
-    "iroh_relay": ["", "https://iroh.example.org", " https://iroh.example.org:8443/relay "],
+    "iroh_relay": [
+        "",
+        "https://iroh.example.org",
+        " https://iroh.example.org:8443/relay ",
+        "https://[2001:db8::1]:443/?a=b",
+        "https://push._one.test",
+    ],
     "mtail_address": ["127.0.0.1", "::1", "10.8.0.1"],
     "public_addresses": [[], "", "192.0.2.7 2001:db8::7", ["192.0.2.7"]],
     "iroh_relay_source": ["/root/iroh-relay", "https://mirror.example.org/iroh-relay-v0.35.0.tar.gz"],
@@ -146,7 +153,8 @@ GOOD = {
 WRONG = {
     "takeover": ["yes", "perhaps", 1, "", ["true"]],
     "max_user_send_per_minute": [0, -1, "60", 1.5, True, [60], "many"],
-    "max_message_size": ["30M", 0, 65535, 2**40],
+    "max_message_size": ["30M", 0, 65535, 1_500_000_000, 2**40],
+    "delete_mails_after": [0, 36501, 1_000_000],
     "max_mailbox_size": ["500X", "0", 0, "2T", "-1M", "1.5G", 1.5, "", True, "5B", "500M 500M", "9" * 40],
     "max_load_1m": ["5", -1, float("inf"), float("nan"), True],
     "username_min_length": [0, 65],
@@ -162,8 +170,24 @@ WRONG = {
     "acme_email": ["admin", "@example.org", "a@b", "a b@example.org", 'a"@example.org', ["a@b.org"]],
     "www_folder": ["enabled", "www", "/srv/www", "salt://", "salt://../pillar", 1, False],
     "privacy_postal": [5, ["a"], "a\x00b", "a\x1b[2J", "a\r\nb"],
-    "iroh_relay": ["iroh.example.org", "ftp://example.org", "https://", "https://a b", False, "https://x/%n"],
-    "mtail_address": ["", "localhost", "127.0.0.256", 2130706433],
+    "iroh_relay": [
+        "iroh.example.org",
+        "ftp://example.org",
+        "http://example.org",
+        "https://",
+        "https://:443",
+        "https://a..b",
+        "https://a b",
+        "https://x:0",
+        "https://x:65536",
+        "https://[::1",
+        "https://[1::2::3]",
+        "https://user@x.org",
+        "https://" + "x/" * 250,
+        False,
+        "https://x/%n",
+    ],
+    "mtail_address": ["", "localhost", "127.0.0.256", 2130706433, "fe80::1%eth0"],
     "public_addresses": ["localhost", ["192.0.2.256"], [3221225991], 5, "192.0.2.7,192.0.2.8"],
     "iroh_relay_source": ["iroh-relay", "", "/iroh-relay", "ftp://example.org/x", 5],
     "iroh_relay_sha256": ["", "0123", "0123456789ABCDEF" * 4, 10**63],
@@ -183,7 +207,7 @@ def test_metrics_are_offered_on_private_addresses(address):
     assert problems(mtail_address=address) == []
 
 
-@pytest.mark.parametrize("address", ["9.9.9.9", "2620:fe::fe"])
+@pytest.mark.parametrize("address", ["9.9.9.9", "2620:fe::fe", "0.0.0.0", "::", "224.0.0.1"])
 def test_metrics_are_never_offered_to_everybody(address):
     (message,) = problems(mtail_address=address)
     assert message.startswith(f"mtail_address: found {address}, allowed is a loopback or private address")
@@ -198,7 +222,7 @@ def test_values_that_are_refused(key, value):
 
 def test_a_message_tells_bounds_and_unit():
     assert "from 1 to 64 characters" in problems(username_min_length=65)[0]
-    assert "at least 1 messages/min" in problems(max_user_send_per_minute=0)[0]
+    assert "from 1 to 1000000 messages/min" in problems(max_user_send_per_minute=0)[0]
 
 
 def test_one_path_of_two_is_told_that_two_are_needed():
@@ -222,6 +246,44 @@ def test_two_services_cannot_share_a_port():
     assert "filtermail_smtp_port" in message
 
 
+@pytest.mark.parametrize("port, owner", [(8443, "nginx"), (10465, "postfix"), (8462, "chatmail-dane-policy")])
+def test_a_port_of_another_daemon_is_refused(port, owner):
+    (message,) = problems(filtermail_smtp_port=port)
+    assert message.startswith(f"filtermail_smtp_port: found {port}, which is a port of {owner};")
+
+
+def test_a_port_of_metrics_is_free_where_there_are_none():
+    assert problems(filtermail_smtp_port=3903) == []
+    assert "a port of mtail" in problems(filtermail_smtp_port=3903, mtail_address="127.0.0.1")[0]
+
+
+@pytest.mark.parametrize("key", ["filtermail_host", "postfix_host"])
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "9.9.9.9", "10.0.0.1"])
+def test_mail_is_handed_over_on_the_loopback_interface_alone(key, address):
+    (message,) = problems(**{key: address})
+    assert message.startswith(f"{key}: found {address}, allowed is a loopback address")
+
+
+def test_addresses_that_a_host_without_ipv6_lacks_are_refused():
+    found = problems(disable_ipv6=True, filtermail_host="::1", postfix_host="::1", mtail_address="::1")
+    assert [message.partition(":")[0] for message in found] == ["filtermail_host", "postfix_host", "mtail_address"]
+    assert all("allowed is an IPv4 address" in message for message in found)
+
+
+def test_a_relay_is_not_renamed_to_itself():
+    assert "rename_from: found the mail_domain itself" in problems(rename_from="Chat.example.org")[0]
+    assert problems(rename_from="192.0.2.7") == []
+
+
+def test_a_retired_setting_stops_nobody_and_is_told():
+    pillar = {"mail_domain": "chat.example.org", "filtermail_lmtp_port_transport": 10083}
+    assert chatmail_schema.problems(SCHEMA, pillar) == []
+    (notice,) = chatmail_schema.notices(pillar)
+    assert notice.startswith("filtermail_lmtp_port_transport: does nothing any more")
+    assert "remove the line" in notice
+    assert not set(chatmail_schema.RETIRED) & set(SCHEMA)
+
+
 def test_services_can_swap_their_ports():
     assert problems(postfix_reinject_port=10080, filtermail_smtp_port=10025) == []
 
@@ -243,7 +305,7 @@ def test_services_can_swap_their_ports():
     ],
 )
 def test_sizes_are_megabytes(value, size):
-    assert chatmail_settings.size_mb(value) == size
+    assert size_mb(value) == size
 
 
 def test_each_default_is_one_that_its_own_entry_allows():
@@ -254,6 +316,7 @@ def test_each_default_is_one_that_its_own_entry_allows():
 def test_each_entry_of_the_schema_is_complete():
     for key, spec in SCHEMA.items():
         assert {"default", "type", "doc"} <= set(spec), key
+        assert spec["type"] in TYPES, key
         assert set(spec) <= {
             "default",
             "type",
@@ -268,6 +331,98 @@ def test_each_entry_of_the_schema_is_complete():
         assert ("example" in spec) == (spec["default"] is None), key
 
 
-def test_a_type_that_nobody_checks_is_an_error_of_the_schema():
-    with pytest.raises(ValueError, match="colour"):
-        chatmail_settings.problems({"x": {"default": 1, "type": "colour", "doc": ""}}, {"x": 1})
+def effective(pillar):
+    return chatmail_schema.effective(SCHEMA, pillar)
+
+
+NOWHERE = ("missing.invalid", "missing.invalid", None, "missing.invalid")
+
+
+def test_every_setting_has_its_default_where_the_pillar_says_nothing():
+    settings = effective({"mail_domain": "chat.example.org"})
+    derived = {"mail_domain", "mailboxes_dir"}
+    assert {key: settings[key] for key in SCHEMA.keys() - derived} == {
+        key: SCHEMA[key]["default"] for key in SCHEMA.keys() - derived
+    }
+    assert settings["mailboxes_dir"] == "/home/vmail/mail/chat.example.org"
+
+
+@pytest.mark.parametrize(
+    ("given", "domain", "bare", "ipv4", "myhostname"),
+    [
+        ("chat.example.org", "chat.example.org", "chat.example.org", None, "chat.example.org"),
+        ("Chat.Example.ORG", "chat.example.org", "chat.example.org", None, "chat.example.org"),
+        ("_test.example.org", "_test.example.org", "_test.example.org", None, "_test.example.org"),
+        ("1.3.3.7", "[1.3.3.7]", "1.3.3.7", "1.3.3.7", "7.3.3.1.in-addr.arpa"),
+        ("[1.3.3.7]", "[1.3.3.7]", "1.3.3.7", "1.3.3.7", "7.3.3.1.in-addr.arpa"),
+        ("25.0.10.199", "[25.0.10.199]", "25.0.10.199", "25.0.10.199", "199.10.0.25.in-addr.arpa"),
+        # Refused; the states render all the same.
+        ("1.3.3.256", *NOWHERE),
+        ("01.3.3.7", *NOWHERE),
+        (12394142, *NOWHERE),
+        ("fe::1", *NOWHERE),
+    ],
+)
+def test_forms_of_the_domain(given, domain, bare, ipv4, myhostname):
+    settings = effective({"mail_domain": given})
+    assert settings["mail_domain"] == domain
+    assert settings["mail_domain_bare"] == bare
+    assert settings["ipv4_relay"] == ipv4
+    assert settings["postfix_myhostname"] == myhostname
+    assert settings["mailboxes_dir"] == f"/home/vmail/mail/{bare}"
+
+
+SELF_SIGNED = ("self", "/etc/ssl/certs/mailserver.pem", "/etc/ssl/private/mailserver.key")
+LIVE = "/var/lib/acme/live/chat.example.org"
+
+
+@pytest.mark.parametrize(
+    ("domain", "external", "expected"),
+    [
+        ("chat.example.org", "", ("acme", f"{LIVE}/fullchain", f"{LIVE}/privkey")),
+        ("_one.test", "", SELF_SIGNED),
+        ("1.3.3.7", "", SELF_SIGNED),
+        ("_one.test", "/a/cert /a/key", ("external", "/a/cert", "/a/key")),
+        ("chat.example.org", ["/a/cert", "/a/key"], ("external", "/a/cert", "/a/key")),
+    ],
+)
+def test_tls_modes(domain, external, expected):
+    settings = effective({"mail_domain": domain, "tls_external_cert_and_key": external})
+    assert (settings["tls_mode"], settings["tls_cert_path"], settings["tls_key_path"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "size"), [("500M", 500), ("2G", 2048), ("  1g  ", 1024), ("100MB", 100), ("256", 256), (256, 256)]
+)
+def test_sizes(given, size):
+    assert effective({"mail_domain": "a.b", "max_mailbox_size": given})["max_mailbox_size_mb"] == size
+
+
+@pytest.mark.parametrize(
+    ("given", "value"), [(True, True), ("true", True), ("TRUE", True), (False, False), ("false", False), ("yes", False)]
+)
+def test_booleans(given, value):
+    assert effective({"mail_domain": "a.b", "imap_rawlog": given})["imap_rawlog"] is value
+
+
+@pytest.mark.parametrize("given", ["a@b.org  c@d.org\n", ["a@b.org", "c@d.org"]])
+def test_lists(given):
+    assert effective({"passthrough_senders": given})["passthrough_senders"] == ["a@b.org", "c@d.org"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["a: b", "x\ny: z", "[1.3.3.7", "- x", "{% x", "'", '"', "x #", "*x", "x:", "!x", "%x", "@x", "|", "[", {1: 2}],
+)
+def test_what_would_break_the_yaml_of_a_state_is_left_to_the_validation(given):
+    keys = ["mail_domain", "mailboxes_dir", "max_mailbox_size", "filtermail_smtp_port", "mtail_address", "iroh_relay"]
+    settings = effective(dict.fromkeys(keys, given))
+    assert settings["mail_domain"] == settings["mail_domain_bare"] == "missing.invalid"
+    assert settings["mailboxes_dir"] == "/home/vmail/mail/missing.invalid"
+    for key in keys[2:]:
+        assert settings[key] == SCHEMA[key]["default"]
+
+
+def test_an_empty_real_time_relay_differs_from_none():
+    assert effective({"iroh_relay": ""})["iroh_relay"] == ""
+    assert effective({})["iroh_relay"] is None
