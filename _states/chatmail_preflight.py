@@ -9,10 +9,10 @@ def __virtual__():
     return False, "the execution module chatmail_preflight is missing"
 
 
-def passed(name, ports, takeover=False, addresses=(), relay=True):
+def passed(name, ports, takeover=False, addresses=(), relay=True, *, mailboxes=None):
     """
-    Promise that the host runs Debian 12, that the relay's ports are free or the relay's, and that no configuration
-    of somebody else is in the way; it changes nothing.
+    Promise that the host runs Debian 12, that the relay's ports are free or the relay's, that no configuration
+    of somebody else is in the way, and that no mailbox would be orphaned; it changes nothing.
 
     .. code-block:: yaml
 
@@ -32,10 +32,15 @@ def passed(name, ports, takeover=False, addresses=(), relay=True):
         IP addresses that the host must have: daemons are told to listen there.
     relay
         False for a proxy, which replaces none.
+    mailboxes
+        For a relay ``mail_domain``, ``mailboxes_dir`` and ``rename_from``, arguments of
+        ``chatmail_mailboxes.problems``.
 
-    All reasons are reported at once.
+    All reasons are reported together.
     """
     problems = __salt__["chatmail_preflight.problems"](ports, takeover, addresses, relay=relay)
+    if mailboxes:
+        problems += __salt__["chatmail_mailboxes.problems"](**mailboxes)
     if not problems:
         return {
             "name": name,

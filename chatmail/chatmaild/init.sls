@@ -34,6 +34,18 @@ chatmaild-ini:
     - mode: '0644'
     - makedirs: True
 
+{% if settings.rename_from %}
+# The mail services are stopped meanwhile; they start when their turn comes, with the new domain.
+chatmaild-mailboxes-renamed:
+  chatmail_mailboxes.renamed:
+    - name: {{ settings.rename_from | json }}
+    - mail_domain: {{ settings.mail_domain | json }}
+    - mailboxes_dir: {{ settings.mailboxes_dir | json }}
+    - require:
+      - file: system-mailboxes-directory
+    - failhard: True
+{% endif %}
+
 # doveauth's unit starts it.
 chatmaild-migrate-passdb-unit:
   file.managed:

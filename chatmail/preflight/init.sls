@@ -11,6 +11,10 @@ preflight:
     - ports: {{ ports | json }}
     - takeover: {{ settings.takeover }}
     - addresses: {{ [settings.mtail_address] if settings.mtail_address else [] }}
+    - mailboxes:
+        mail_domain: {{ settings.mail_domain | json }}
+        mailboxes_dir: {{ settings.mailboxes_dir | json }}
+        rename_from: {{ settings.rename_from | json }}
     # With test=True Salt goes on after a failure in spite of failhard.
     - require:
       - chatmail_settings: settings-valid
@@ -25,7 +29,8 @@ preflight-adopted:
     - order: 200
     - failhard: True
 
-# For functions that have no pillar, as under salt-ssh: what chatmail_relay.status compares the host with.
+# For functions that have no pillar, as under salt-ssh: what chatmail_relay.status compares the host with. Last, so that
+# an apply that is stopped, by a wrong mail domain for instance, leaves what the host is.
 preflight-settings:
   file.managed:
     - name: /etc/chatmail/relay.json
@@ -36,4 +41,4 @@ preflight-settings:
     - makedirs: True
     - require:
       - chatmail_preflight: preflight-adopted
-    - order: 201
+    - order: last

@@ -29,6 +29,7 @@ def configure_loader_modules(testmode, host):
             "__opts__": {"test": testmode},
             "__salt__": {
                 "chatmail_preflight.problems": lambda ports, takeover, addresses, relay: host["problems"],
+                "chatmail_mailboxes.problems": lambda mail_domain: host["orphaned"],
                 "chatmail_preflight.foreign_configurations": lambda: host["foreign"],
                 "chatmail_preflight.adopted": lambda: host["adopted"],
                 "chatmail_preflight.adopt": adopt,
@@ -82,3 +83,12 @@ def test_without_its_execution_module_the_state_says_why_it_is_missing():
     available, reason = chatmail_preflight.__virtual__()
     assert available is False
     assert "chatmail_preflight" in reason
+
+
+def test_mailboxes_that_would_be_orphaned_are_a_reason_too(host):
+    host["problems"] = ["port 25/tcp is taken."]
+    host["orphaned"] = ["there are 2 mailboxes of old.test."]
+    ret = chatmail_preflight.passed("preflight", PORTS, mailboxes={"mail_domain": "new.test"})
+    assert ret["result"] is False
+    assert "- port 25/tcp is taken.\n- there are 2 mailboxes of old.test." in ret["comment"]
+    assert "nothing on it was changed" in ret["comment"]
