@@ -25,6 +25,7 @@ ADDRESS_PER_MINUTE = 1 / 2
 # Addresses for which one client, an IPv4 address or a /64, has had a wrong password within an hour.
 ADDRESSES_PER_HOUR = 60
 KNOWN_MAX = 10_000  # addresses with a place of theirs: 1 MB
+COUNTED_MAX = 5_000  # of what each limit counts: 3 MB together
 REPORT_S = 60  # seconds between two lines in the log
 
 logger = logging.getLogger(__name__)
@@ -35,9 +36,9 @@ class GuessLimiter:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """:param clock: gives seconds and never goes back."""
-        self._networks = RateLimiter(NETWORK_PER_MINUTE, NETWORK_BURST, clock)
-        self._addresses = RateLimiter(ADDRESS_PER_MINUTE, ADDRESS_BURST, clock)
-        self._sources = SourceLimiter(ADDRESSES_PER_HOUR, clock)
+        self._networks = RateLimiter(NETWORK_PER_MINUTE, NETWORK_BURST, clock, COUNTED_MAX)
+        self._addresses = RateLimiter(ADDRESS_PER_MINUTE, ADDRESS_BURST, clock, COUNTED_MAX)
+        self._sources = SourceLimiter(ADDRESSES_PER_HOUR, clock, COUNTED_MAX)
         self._known: OrderedDict[int, None] = OrderedDict()  # in order of last use
 
     def __len__(self) -> int:

@@ -8,23 +8,31 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
-SENDERS_MAX = 5_000  # that one limiter remembers: 0.7 MB
+SENDERS_MAX = 10_000  # that a limiter remembers: 1.4 MB
 
 
 class RateLimiter:
     """Allows each sender a burst at once, then a steady rate.
 
-    A sender is forgotten when nothing of it counts any more, and the one not seen for longest when there are more than
-    `SENDERS_MAX`. All operations are amortised O(1).
+    A sender is forgotten when nothing of it counts any more, and the one not seen for longest when there are too
+    many. All operations are amortised O(1).
     """
 
-    def __init__(self, per_minute: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        per_minute: float,
+        burst: int,
+        clock: Callable[[], float] = time.monotonic,
+        senders_max: int = SENDERS_MAX,
+    ) -> None:
         """Set the limits.
 
         :param per_minute: messages a minute in the long run.
         :param burst: messages at once after a pause.
         :param clock: gives seconds and never goes back.
+        :param senders_max: how many are remembered.
         """
+        self._senders_max = senders_max
         self._interval = 60 / per_minute
         self._tolerance = (burst - 1) * self._interval
         self._clock = clock
@@ -52,7 +60,7 @@ class RateLimiter:
             return False
         self._arrivals[sender] = max(self._arrivals.get(sender, now), now) + self._interval
         self._arrivals.move_to_end(sender)
-        if len(self._arrivals) > SENDERS_MAX:
+        if len(self._arrivals) > self._senders_max:
             self._arrivals.popitem(last=False)
         return True
 
@@ -97,15 +105,18 @@ class SourceLimiter:
 
     NETWORK_FACTOR = 10
 
-    def __init__(self, per_hour: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, per_hour: int, clock: Callable[[], float] = time.monotonic, clients_max: int = SENDERS_MAX
+    ) -> None:
         """Set the limits.
 
         :param per_hour: things an hour, at once or spread.
         :param clock: as for RateLimiter.
+        :param clients_max: how many clients, and how many networks, are remembered.
         """
         wide = per_hour * self.NETWORK_FACTOR
-        self._clients = RateLimiter(per_hour / 60, per_hour, clock)
-        self._networks = RateLimiter(wide / 60, wide, clock)
+        self._clients = RateLimiter(per_hour / 60, per_hour, clock, clients_max)
+        self._networks = RateLimiter(wide / 60, wide, clock, clients_max)
 
     def conforms(self, place: Place) -> bool:
         """Say whether one more from `place` would conform; nothing is counted."""

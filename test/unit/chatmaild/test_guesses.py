@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatmaild import guesses, rate_limit
+from chatmaild import guesses
 from chatmaild.guesses import ADDRESS_BURST, ADDRESSES_PER_HOUR, NETWORK_BURST, GuessLimiter, RefusalLog
 from chatmaild.rate_limit import place_of
 
@@ -101,7 +101,7 @@ def test_where_somebody_has_logged_in_before_is_known_whatever_strangers_do(limi
 @given(st.lists(st.tuples(st.ip_addresses(), st.integers(0, 30), st.booleans()), max_size=200))
 def test_memory_is_bounded_whoever_comes(tries):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rate_limit, "SENDERS_MAX", 5)
+        patch.setattr(guesses, "COUNTED_MAX", 5)
         patch.setattr(guesses, "KNOWN_MAX", 5)
         limiter = GuessLimiter()
         for client, number, right in tries:
