@@ -25,6 +25,7 @@ from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
+import chatmail_attacks
 from chatmail_words import DAY_S, age_text, one_line, size_text
 
 RELAY = Path("/etc/chatmail/relay.json")
@@ -129,12 +130,16 @@ SOCKETS = {
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Something that is not as it should be: how bad, what, and what to do next; ``unit`` is what it explains."""
+    """
+    Something that is not as it should be: how bad, what, and what to do next; ``unit`` is what it explains, ``data`` its
+    numbers.
+    """
 
     level: str
     what: str
     do: str
     unit: str = ""
+    data: dict = dataclasses.field(default_factory=dict)
 
 
 def _ssh(function):
@@ -196,8 +201,9 @@ def _collect_disk(settings):
 
 
 def _judge_disk(facts, settings):
-    # smtpd(8) takes no mail with less than one and a half of the largest message free.
-    needed = settings["max_message_size"] * 3 // 2
+    # smtpd(8) takes no mail with less than one and a half of the largest message free, and one more for its own file of
+    # it (speed_adjust).
+    needed = settings["max_message_size"] * 5 // 2
     found = []
     for one in facts["file_systems"]:
         path = one["path"]
@@ -750,6 +756,46 @@ def _judge_clients(facts, settings):
     return f"{facts['imap']} of {allowed} IMAP processes, {used} of {limit} inotify instances", found
 
 
+def _collect_attacks(settings):
+    ports = chatmail_attacks.places(settings)
+    sockets = _run(["ss", "-Htn", "state", "established", "state", "close-wait"]).stdout.splitlines()
+    journal = [
+        "journalctl",
+        "--since",
+        f"-{chatmail_attacks.MINUTES}min",
+        "--output=cat",
+        "--no-pager",
+        "--lines=20000",
+    ]
+    lines = _run([*journal, f"--grep={chatmail_attacks.PATTERN}"]).stdout.splitlines()
+    return {"held": chatmail_attacks.held(sockets, ports), "refused": chatmail_attacks.refused(lines)}
+
+
+def _judge_attacks(facts, settings):
+    found = []
+    crowded = chatmail_attacks.crowded(facts, settings)
+    for one in crowded[: chatmail_attacks.NETWORKS_TOLD]:
+        do = f"{chatmail_attacks.block(one['network'])}; if it is honest, raise {one['setting']} in the pillar"
+        found.append(Finding("warning", chatmail_attacks.sentence(one), do, data=one))
+    if more := crowded[chatmail_attacks.NETWORKS_TOLD :]:
+        what = f"{len(more)} more networks hold most of what they may: {', '.join(one['network'] for one in more[:20])}"
+        found.append(Finding("warning", what, "ss -Htn state established", data={"networks": more}))
+    refused, span = facts["refused"], f"in {chatmail_attacks.MINUTES} minutes"
+    if refused["memory"]:
+        what = f"{refused['memory']} large messages found no memory {span}, and are sent again later"
+        do = "see whose they are: journalctl -u filtermail -u filtermail-incoming -g Refused -n 30"
+        found.append(Finding("warning", what, do, data={"messages": refused["memory"]}))
+    if refused["passwords"] >= chatmail_attacks.PASSWORDS_MANY:
+        what = (
+            f"{refused['passwords']} passwords were not looked at {span}, after too many wrong ones: somebody guesses"
+        )
+        do = "nothing: owners get in all the same; journalctl -u doveauth -g passwords tells by which limit"
+        found.append(Finding("warning", what, do, data={"passwords": refused["passwords"]}))
+    connections = sum(sum(networks.values()) for networks in facts["held"].values())
+    networks = {network for port in facts["held"].values() for network in port}
+    return f"{connections} connections from {len(networks)} networks, none holds too many", found
+
+
 def _collect_creation(settings):
     return {"nocreate": NOCREATE.exists()}
 
@@ -924,6 +970,7 @@ def _checks(relay, clock):
         Check("names", _collect_names, _judge_names, slow=True),
         Check("queue", _collect_queue, _judge_queue, needs=("disk", "mailboxes", "resolver"), units=postfix | dovecot),
         Check("clients", _collect_clients, _judge_clients, units=dovecot),
+        Check("attacks", _collect_attacks, _judge_attacks),
         Check("creation", _collect_creation, _judge_creation),
         Check("expiry", _collect_expiry, _judge_expiry, needs=("clock",)),
         Check("packages", _collect_packages, _judge_packages, slow=True),
@@ -983,7 +1030,11 @@ def _survey(checks, settings):
                 errors.add(check.name)
                 explained += [check.explains] if check.explains else []
             lines.append({"check": check.name, "level": level, "says": says})
-            found += [{"check": check.name, "level": one.level, "what": one.what, "do": one.do} for one in findings]
+            found += [
+                {"check": check.name, "level": one.level, "what": one.what, "do": one.do}
+                | ({"data": one.data} if one.data else {})
+                for one in findings
+            ]
     return lines, found
 
 
@@ -1056,7 +1107,8 @@ def status(probe=True):
 
     Returns a mapping: ``relay``; ``level``, the worst of all; ``checks`` in order, each with ``check``, ``level`` (ok,
     note, warning, error, or skipped where its base is down) and ``says``; ``findings``, the worst first, each with
-    ``check``, ``level``, ``what`` and ``do``; ``firewall``, the ports that have to be open; ``seconds`` that it took.
+    ``check``, ``level``, ``what``, ``do``, and ``data`` where there are numbers; ``firewall``, the ports that have to be
+    open; ``seconds`` that it took.
 
     The exit code is 0 if all is well, 1 with warnings, 2 with errors; salt-ssh makes 20 of both.
 

@@ -283,3 +283,31 @@ def test_a_relay_without_mail_wants_neither_postfix_nor_dovecot():
     off = {unit.name for unit in chatmail_relay._units(SETTINGS | {"disable_mail": True})}
     assert off.isdisjoint(chatmail_relay.MAIL_UNITS)
     assert "nginx.service" in off
+
+
+# --- Attacks ---
+
+
+def attacks(held=None, connections=None, memory=0, passwords=0):
+    refused = {"connections": connections or {}, "memory": memory, "passwords": passwords}
+    return {"held": held or {}, "refused": refused}
+
+
+def test_a_network_at_its_limit_is_named_with_the_command_that_blocks_it():
+    finding = judged("attacks", attacks({25: {"192.0.2.0/24": 50}}, {25: {"192.0.2.0/24": 312}}))
+    assert finding.level == "warning"
+    assert "192.0.2.0/24 holds 50 connections to port 25; allowed are 50, and 312 more were refused" in finding.what
+    assert "ip route add blackhole 192.0.2.0/24" in finding.do and "max_smtp_connections" in finding.do
+    assert finding.data["held"] == 50 and finding.data["refused"] == 312
+
+
+def test_many_networks_are_told_in_one_line():
+    held = {25: {f"192.0.{number}.0/24": 50 for number in range(9)}}
+    found = chatmail_relay._judge_attacks(attacks(held), SETTINGS)[1]
+    assert len(found) == 4 and found[3].what.startswith("6 more networks")
+
+
+def test_guesses_and_messages_without_memory_are_counted():
+    assert judged("attacks", attacks(passwords=5000)).data == {"passwords": 5000}
+    assert judged("attacks", attacks(memory=3)).data == {"messages": 3}
+    assert judged("attacks", attacks({993: {"192.0.2.0/24": 900}}, passwords=20)) is None
