@@ -65,6 +65,9 @@ bench-expire: venv     ## mailboxes a second of chatmail-expire, beside plain wa
 bench-load: venv lab-deps      ## logins and creations a second by 50 clients, and each daemon's memory before and after
 	$(VENV)/bin/pytest -q test/integration/test_load.py
 
+bench-attack: venv lab-deps    ## honest mail beside slow attackers: make bench-attack [QUICK=1] [BEFORE=COMMIT]
+	$(PY) -m test.bench.attack $(if $(QUICK),--quick) $(if $(BEFORE),--before $(BEFORE))
+
 lab-deps: venv   ## what the lab and its tests need from Debian
 	$(LAB) deps
 
@@ -93,4 +96,4 @@ $(VENV)/installed: test/requirements.txt
 	@touch $@
 
 .PHONY: help relay apply migrate web test lint docs unit integration online bench bench-filter bench-delivery \
-    bench-notifier bench-doveauth bench-expire bench-load lab-deps lab-up lab-down lab-iroh lab-ssh venv
+    bench-notifier bench-doveauth bench-expire bench-load bench-attack lab-deps lab-up lab-down lab-iroh lab-ssh venv

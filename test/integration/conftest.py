@@ -12,12 +12,11 @@ from pathlib import Path
 import deltachat_rpc_server
 import pytest
 
-from _modules import chatmail_dkim
+from test.integration.mailing import foreign_domain
 from test.lab import Host, Lab
 from test.lab.commands import run
 from test.lab.layout import layout_from_environment
 from test.relay.delivery import Relay, User, new_user
-from test.relay.deploy import quoted_strings
 from test.signing import ForeignDomain
 
 RELAYS = ("_one.test", "_two.test")
@@ -128,15 +127,8 @@ def carol(two: Relay) -> User:
 @pytest.fixture(scope="session")
 def foreign(lab: Lab, tmp_path_factory) -> Iterator[ForeignDomain]:
     """A domain with a published key; ``unsigned.test`` and the like have none."""
-    path = tmp_path_factory.mktemp("dkim") / "mail.private"
-    chatmail_dkim.make_key(str(path))
-    (path.parent / "KeyTable").write_text(f"mail._domainkey.foreign.test foreign.test:mail:{path}\n")
-    record = chatmail_dkim.record(str(path.parent / "KeyTable"))
-    for name in ("mail._domainkey.foreign.test.", "mail._domainkey.sub.foreign.test."):
-        lab.publish(name, "TXT", [quoted_strings(record["value"])])
-    yield ForeignDomain("foreign.test", path.read_bytes())
-    lab.withdraw("mail._domainkey.foreign.test.", "TXT")
-    lab.withdraw("mail._domainkey.sub.foreign.test.", "TXT")
+    with foreign_domain(lab, tmp_path_factory.mktemp("dkim")) as domain:
+        yield domain
 
 
 @pytest.fixture(scope="session")

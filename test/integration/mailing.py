@@ -1,10 +1,17 @@
 """What the mail tests share: waiting for messages, refusals as (code, text)."""
 
+import contextlib
 import smtplib
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
+from _modules import chatmail_dkim
+from test.lab import Lab
 from test.mail_clients import ImapClient, ImapError, port_25, send, submission
 from test.relay.delivery import User
+from test.relay.deploy import quoted_strings
+from test.signing import ForeignDomain
 
 ARRIVAL_TIMEOUT_S = 30.0
 
@@ -69,6 +76,21 @@ def smtp_login(user: User) -> bool:
 
 def read_all(client: ImapClient) -> list[bytes]:
     return client.fetch() if client.select() else []
+
+
+@contextlib.contextmanager
+def foreign_domain(lab: Lab, directory: Path) -> Iterator[ForeignDomain]:
+    """The domain foreign.test, its key published and kept in ``directory``."""
+    path = directory / "mail.private"
+    chatmail_dkim.make_key(str(path))
+    (directory / "KeyTable").write_text(f"mail._domainkey.foreign.test foreign.test:mail:{path}\n")
+    record = chatmail_dkim.record(str(directory / "KeyTable"))
+    names = ("mail._domainkey.foreign.test.", "mail._domainkey.sub.foreign.test.")
+    for name in names:
+        lab.publish(name, "TXT", [quoted_strings(record["value"])])
+    yield ForeignDomain("foreign.test", path.read_bytes())
+    for name in names:
+        lab.withdraw(name, "TXT")
 
 
 def metadata_entry(client: ImapClient, mailbox: str, name: str) -> str | None:

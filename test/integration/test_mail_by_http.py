@@ -19,9 +19,13 @@ def author(foreign) -> str:
     return f"someone@{foreign.name}"
 
 
-def post(relay: Relay, sender: str, recipients: list[str], message: bytes, size: int | None = None) -> tuple[int, str]:
-    """Deliver a message by HTTP, of which ``size`` octets are announced; returns status and body."""
-    connection = http.client.HTTPSConnection(relay.address, context=unchecked_tls(), timeout=60)
+def post(
+    relay: Relay, sender: str, recipients: list[str], message: bytes, size: int | None = None, *, place: str = ""
+) -> tuple[int, str]:
+    """Deliver a message by HTTP, of which ``size`` octets are announced, from an address; returns status and body."""
+    connection = http.client.HTTPSConnection(
+        relay.address, context=unchecked_tls(), timeout=60, source_address=(place, 0)
+    )
     with contextlib.closing(connection):
         connection.putrequest("POST", "/mxdeliv")
         if sender:
