@@ -131,8 +131,8 @@ SOCKETS = {
 @dataclasses.dataclass(frozen=True)
 class Finding:
     """
-    Something that is not as it should be: how bad, what, and what to do next; ``unit`` is what it explains, ``data`` its
-    numbers.
+    Something that is not as it should be: how bad, what, and what to do next; ``unit`` is what it explains, ``data``
+    its numbers.
     """
 
     level: str
@@ -1107,8 +1107,8 @@ def status(probe=True):
 
     Returns a mapping: ``relay``; ``level``, the worst of all; ``checks`` in order, each with ``check``, ``level`` (ok,
     note, warning, error, or skipped where its base is down) and ``says``; ``findings``, the worst first, each with
-    ``check``, ``level``, ``what``, ``do``, and ``data`` where there are numbers; ``firewall``, the ports that have to be
-    open; ``seconds`` that it took.
+    ``check``, ``level``, ``what``, ``do``, and ``data`` where there are numbers; ``firewall``, the ports that have to
+    be open; ``seconds`` that it took.
 
     The exit code is 0 if all is well, 1 with warnings, 2 with errors; salt-ssh makes 20 of both.
 

@@ -1,0 +1,141 @@
+"""How many connections one network may have to an SMTP port, told to Postfix when a client connects.
+
+Postfix itself counts by address (anvil(8)), of which a customer with IPv6 has as many as they like; it knows networks
+since version 3.8. It asks here by the protocol of SMTPD_POLICY_README, and tells the limit as `policy_context`. What is
+counted are the kernel's sockets, so nothing has to be remembered or told at the end of a connection.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import re
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from .rate_limit import place_of
+
+REQUEST_MAX = 16 * 1024  # octets
+IDLE_SECONDS = 330  # Postfix closes what it has not used for 300 s
+FRESH_SECONDS = 0.1  # for how long a count holds: of each 100,000 sockets takes a fifth of a second
+REPORT_SECONDS = 60
+REPORTED_MAX = 20  # networks, those refused most often
+PASSES = "DUNNO"
+REFUSED = "421 4.7.0 Too many connections from your network at a time; try again later"
+# Local address and port, remote address, state: established, or closed by the client alone (proc(5), tcp_states.h).
+_SOCKET = re.compile(r"^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) ([0-9A-F]{8,32}):[0-9A-F]{4} 0[18] ", re.MULTILINE)
+
+logger = logging.getLogger(__name__)
+
+
+def tables() -> str:
+    """The kernel's TCP sockets of this host, as in proc(5)."""
+    text = ""
+    for name in ("tcp", "tcp6"):
+        # A kernel may be without IPv6.
+        with contextlib.suppress(FileNotFoundError):
+            text += Path(f"/proc/self/net/{name}").read_text(encoding="ascii")
+    return text
+
+
+def _remote_address(digits: str) -> str:
+    """An address from its words, each of which is in the host's byte order."""
+    words = bytes.fromhex(digits)
+    octets = b"".join(int.from_bytes(words[at : at + 4], "little").to_bytes(4) for at in range(0, len(words), 4))
+    return str(ipaddress.ip_address(octets))
+
+
+def connections(text: str) -> Iterator[tuple[int, str]]:
+    """The local port and the remote address of each connection in `text`; see `tables`."""
+    for match in _SOCKET.finditer(text):
+        yield int(match[1], 16), _remote_address(match[2])
+
+
+class Shares:
+    """Decides by the connections that a network has."""
+
+    def __init__(self, read: Callable[[], str] = tables, clock: Callable[[], float] = time.monotonic) -> None:
+        self._read = read
+        self._clock = clock
+        self._counted_at = float("-inf")
+        self._held: Counter[tuple[int, str]] = Counter()
+        self._refused: Counter[tuple[int, str]] = Counter()
+
+    def decide(self, request: dict[str, str]) -> str:
+        """Postfix's action for a client that connects.
+
+        Who asks for something else, or is of this host, passes.
+        """
+        place = place_of(request.get("client_address", ""))
+        port, limit = request.get("server_port", ""), request.get("policy_context", "")
+        if place is None or not (port.isdecimal() and limit.isdecimal()):
+            return PASSES
+        self._count()
+        if self._held[int(port), place.network] <= int(limit):
+            return PASSES
+        self._refused[int(port), place.network] += 1
+        return REFUSED
+
+    def report(self) -> None:
+        """Log what was refused since the last time; `chatmail_relay.status` reads it."""
+        for (port, network), count in self._refused.most_common(REPORTED_MAX):
+            logger.info("Refused: %d connections of %s to port %d", count, network, port)
+        self._refused.clear()
+
+    def _count(self) -> None:
+        now = self._clock()
+        if now - self._counted_at < FRESH_SECONDS:
+            return
+        self._counted_at = now
+        places: Counter[tuple[int, str]] = Counter(connections(self._read()))
+        self._held.clear()
+        for (port, address), number in places.items():
+            if place := place_of(address):
+                self._held[port, place.network] += number
+
+
+async def _request(reader: asyncio.StreamReader) -> dict[str, str]:
+    """The next request: lines of name and value up to an empty one.
+
+    :raises EOFError: there is none.
+    :raises asyncio.LimitOverrunError: it is too long.
+    """
+    text = await reader.readuntil(b"\n\n")
+    return dict(line.partition("=")[::2] for line in text.decode("utf-8", "replace").splitlines())
+
+
+async def serve(shares: Shares, listener: socket.socket, stop: asyncio.Event) -> None:
+    """Answer all who connect to `listener`, which is bound, until `stop` is set."""
+    tasks: set[asyncio.Task] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        tasks.add(task)
+        try:
+            while True:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    request = await _request(reader)
+                writer.write(f"action={shares.decide(request)}\n\n".encode())
+                await writer.drain()
+        except (EOFError, asyncio.LimitOverrunError, TimeoutError, ConnectionError):
+            pass
+        finally:
+            tasks.discard(task)
+            writer.close()
+
+    async def reporting() -> None:
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            shares.report()
+
+    server = await asyncio.start_server(connected, sock=listener, backlog=1024, limit=REQUEST_MAX)
+    tasks.add(asyncio.create_task(reporting()))
+    await stop.wait()
+    server.close()
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)

@@ -1,0 +1,141 @@
+"""What Postfix is told about a client's network."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from chatmaild.network_share import PASSES, REFUSED, Shares, connections, serve, tables
+from test.unit.chatmaild.smtp_peers import TIMEOUT_S
+
+
+def table(*sockets: tuple[str, int, str]) -> str:
+    """Lines of /proc/net/tcp or tcp6 for (remote address, local port, state)."""
+    lines = ["  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"]
+    for number, (address, port, state) in enumerate(sockets):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        octets = socket.inet_pton(family, address)
+        words = "".join(octets[at : at + 4][::-1].hex().upper() for at in range(0, len(octets), 4))
+        zero = "0" * len(words)
+        lines.append(f"{number:4}: {zero}:{port:04X} {words}:D431 {state} 00000000:00000000 00:00000000 00000000  33")
+    return "\n".join(lines) + "\n"
+
+
+def asked(address: str, port: int = 25, limit: int = 2) -> dict[str, str]:
+    return {
+        "request": "smtpd_access_policy",
+        "protocol_state": "CONNECT",
+        "client_address": address,
+        "server_port": str(port),
+        "policy_context": str(limit),
+    }
+
+
+def test_addresses_of_one_network_count_together_and_others_pass():
+    held = table(*((f"192.0.2.{number}", 25, "01") for number in range(3)), ("198.51.100.1", 25, "01"))
+    shares = Shares(lambda: held)
+    assert shares.decide(asked("192.0.2.77")) == REFUSED
+    assert shares.decide(asked("198.51.100.1")) == PASSES
+    assert shares.decide(asked("192.0.2.77", limit=3)) == PASSES
+
+
+def test_of_ipv6_a_48_counts_together():
+    held = table(*((f"2001:db8:7:{number}::1", 25, "01") for number in range(3)), ("2001:db8:8::1", 25, "01"))
+    shares = Shares(lambda: held)
+    assert shares.decide(asked("2001:db8:7:ffff::9")) == REFUSED
+    assert shares.decide(asked("2001:db8:8::1")) == PASSES
+
+
+def test_each_port_is_counted_by_itself():
+    shares = Shares(lambda: table(*[("192.0.2.1", 25, "01")] * 3))
+    assert shares.decide(asked("192.0.2.1", port=465)) == PASSES
+
+
+def test_connections_that_are_closed_do_not_count_those_closed_by_the_client_alone_do():
+    shares = Shares(lambda: table(*[("192.0.2.1", 25, "06")] * 3, *[("192.0.2.1", 465, "08")] * 3))
+    assert shares.decide(asked("192.0.2.1")) == PASSES
+    assert shares.decide(asked("192.0.2.1", port=465)) == REFUSED
+
+
+@pytest.mark.parametrize("change", [{"client_address": "127.0.0.1"}, {"client_address": ""}, {"policy_context": ""}])
+def test_who_cannot_be_judged_passes(change):
+    shares = Shares(lambda: table(*[("127.0.0.1", 25, "01")] * 3))
+    assert shares.decide(asked("192.0.2.1") | change) == PASSES
+
+
+def test_what_was_refused_is_logged_by_network_and_port(caplog):
+    caplog.set_level(logging.INFO)
+    shares = Shares(lambda: table(*[("192.0.2.1", 25, "01")] * 3))
+    for number in range(5):
+        shares.decide(asked(f"192.0.2.{number}"))
+    shares.report()
+    shares.report()
+    assert [record.getMessage() for record in caplog.records] == ["Refused: 5 connections of 192.0.2.0/24 to port 25"]
+
+
+def test_a_flood_of_questions_reads_the_kernels_tables_seldom():
+    now, reads = [0.0], []
+    shares = Shares(lambda: reads.append(now[0]) or table(), lambda: now[0])
+    for _ in range(1000):
+        shares.decide(asked("192.0.2.1"))
+        now[0] += 0.001
+    assert len(reads) <= 11
+
+
+def test_the_kernels_tables_are_read():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as other,
+        socket.create_connection(other.getsockname()[:2]),
+    ):
+        found = list(connections(tables()))
+        assert (listener.getsockname()[1], "127.0.0.1") in found
+        assert (other.getsockname()[1], "::1") in found
+
+
+@contextlib.contextmanager
+def serving(shares: Shares) -> Iterator[int]:
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        thread = threading.Thread(target=loop.run_until_complete, args=(serve(shares, listener, stop),))
+        thread.start()
+        try:
+            yield port
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join(TIMEOUT_S)
+            loop.close()
+
+
+def as_octets(request: dict[str, str]) -> bytes:
+    return "".join(f"{name}={value}\n" for name, value in request.items()).encode() + b"\n"
+
+
+def test_postfix_asks_many_times_on_a_connection():
+    with (
+        serving(Shares(lambda: table(*[("192.0.2.1", 25, "01")] * 3))) as port,
+        socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as client,
+    ):
+        answers = client.makefile()
+        for address, action in (("192.0.2.9", REFUSED), ("192.0.3.9", PASSES), ("192.0.2.9", REFUSED)):
+            client.sendall(as_octets(asked(address)))
+            assert (answers.readline(), answers.readline()) == (f"action={action}\n", "\n")
+
+
+@pytest.mark.parametrize("octets", [b"x" * 100_000, b"a=b\n" * 10_000, b"\xff=\xff\n"])
+def test_who_sends_something_else_is_sent_away_and_others_are_served(octets):
+    with serving(Shares(table)) as port:
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as client, contextlib.suppress(OSError):
+            client.sendall(octets)
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(100) == b""
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as client:
+            client.sendall(as_octets(asked("192.0.2.1")))
+            assert client.recv(100) == b"action=DUNNO\n\n"
