@@ -11,17 +11,25 @@ from dataclasses import dataclass
 HEADERS_MAX = 256 * 1024  # octets of one header section
 
 _FIELD_BREAK = re.compile(rb"\r\n(?![ \t])")
-_FIELD = re.compile(rb"([!-9;-~]+):([^\0]*)", re.DOTALL)
+# Folding white space, RFC 5322 section 3.2.2, with one line break: a line of white space alone, which is obsolete, ends
+# the header section for some readers.
+_FWS = rb"[ \t]*+(?:\r\n[ \t]++)?"
+_FIELD = re.compile(rb"([!-9;-~]+):%b([^\0]*)" % _FWS)
 _PADDING = re.compile(rb"[ \t]*(?:\r\n|\Z)")
-_TYPE = re.compile(rb"([!#-'*+.0-9A-Z^-~-]+/[!#-'*+.0-9A-Z^-~-]+)[ \t]*(?:;|\Z)")  # tokens of RFC 2045
-# RFC 2046 section 5.1.1 says which characters a boundary has, RFC 2045 section 5.1 which of them need no quotes.
-_BOUNDARY = re.compile(
-    rb"""(?ix) (?: [^"\\] | "[^"\\]*" )*? ; [ \t]* boundary [ \t]* = [ \t]*
-    (?: "([0-9a-z'()+_,./:=?\ -]*[0-9a-z'()+_,./:=?-])" | ([0-9a-z'+_.-]+) )
-    [ \t]* (?: ; (?: [^"\\] | "[^"\\]*" )* )?"""
-)
+# RFC 2045 section 5.1 without comments and quoted pairs, which some readers do not know; many end it with a semicolon.
+_TOKEN = rb"[!#-'*+.0-9A-Z^-~-]++"
+_VALUE = rb'(?:%b|"[^\x00-\x1f"\\\x7f]*+")' % _TOKEN
+_PARAMETER = rb"%b;%b(?P<name>%b)[ \t]*+=[ \t]*+(?P<value>%b)" % (_FWS, _FWS, _TOKEN, _VALUE)
+_EACH_PARAMETER = re.compile(_PARAMETER)
+_CONTENT_TYPE = re.compile(rb"(%b/%b)((?:%b)*)[ \t]*+;?+" % (_TOKEN, _TOKEN, re.sub(rb"P<\w+>", b":", _PARAMETER)))
+# RFC 2046 section 5.1.1, without the space: how many there are depends on who unfolds the field.
+_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=?-]{1,70}")
 # What some reader could take for the parameter: in pieces or encoded (RFC 2231), or inside a quoted value.
 _ANY_BOUNDARY = re.compile(rb"boundary[ \t*0-9]*=", re.IGNORECASE)
+# What another reader would not decode to the same octets: RFC 2045 section 6.7 lets them choose.
+_NO_QUOTED_PRINTABLE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r\n)|[^\t\r\n -~]|[ \t]\r\n")
+
+_IDENTITY = (b"", b"7bit", b"8bit", b"binary")  # transfer encodings that change nothing
 
 Octets = bytes | bytearray
 
@@ -34,7 +42,7 @@ class MalformedMessage(ValueError):
 class Entity:
     """A message or a body part: its header fields, and where its body is in the message."""
 
-    fields: list[tuple[bytes, bytes]]  # lower-case name, unfolded body without surrounding white space
+    fields: list[tuple[bytes, bytes]]  # lower-case name, body as it was folded, without white space around it
     message: Octets
     start: int
     end: int
@@ -54,16 +62,36 @@ class Entity:
         return values[0] if values else b""
 
     def content_type(self) -> str:
-        """Type and subtype in lower case; `text/plain` where nothing is said (RFC 2045 section 5.2)."""
-        match = _TYPE.match(self.value(b"content-type"))
-        return match[1].decode("ascii").lower() if match else "text/plain"
+        """Type and subtype in lower case; `text/plain` where nothing is said (RFC 2045 section 5.2).
+
+        :raises MalformedMessage: the field is not what section 5.1 describes.
+        """
+        return self._content_type()[0]
+
+    def _content_type(self) -> tuple[str, dict[bytes, bytes]]:
+        """Type and subtype, and the parameters by their names, all names in lower case."""
+        value = self.value(b"content-type")
+        if not value:
+            return "text/plain", {}
+        match = _CONTENT_TYPE.fullmatch(value)
+        if match is None:
+            raise MalformedMessage("content-type is not as in RFC 2045")
+        pairs = [(name.lower(), text) for name, text in _EACH_PARAMETER.findall(match[2])]
+        parameters = dict(pairs)
+        if len(parameters) < len(pairs):
+            raise MalformedMessage("content-type has a parameter twice")
+        return match[1].decode("ascii").lower(), parameters
 
     def _boundary(self) -> bytes:
+        if self.value(b"content-transfer-encoding").lower() not in _IDENTITY:
+            raise MalformedMessage("multipart with a transfer encoding")
         value = self.value(b"content-type")
-        match = _BOUNDARY.fullmatch(value) if len(_ANY_BOUNDARY.findall(value)) == 1 else None
-        if match is None:
+        _, parameters = self._content_type()
+        boundary = parameters.get(b"boundary", b"").removeprefix(b'"').removesuffix(b'"')
+        # Some readers undo encoded words (RFC 2047) before they look for parameters.
+        if len(_ANY_BOUNDARY.findall(value)) != 1 or b"=?" in value or not _BOUNDARY.fullmatch(boundary):
             raise MalformedMessage("multipart without one clear boundary")
-        return match[1] or match[2]
+        return boundary
 
     def body(self) -> bytes:
         """The body with its transfer encoding undone; see `body_span`."""
@@ -77,9 +105,11 @@ class Entity:
         :raises MalformedMessage: the encoding is unknown or the body does not follow it.
         """
         match self.value(b"content-transfer-encoding").lower():
-            case b"" | b"7bit" | b"8bit" | b"binary":
+            case encoding if encoding in _IDENTITY:
                 return self.message, self.start, self.end
             case b"quoted-printable":
+                if _NO_QUOTED_PRINTABLE.search(self.message, self.start, self.end):
+                    raise MalformedMessage("quoted-printable body with something else in it")
                 decoded = binascii.a2b_qp(memoryview(self.message)[self.start : self.end])
             case b"base64":
                 encoded = bytes(memoryview(self.message)[self.start : self.end]).translate(None, b"\r\n")
@@ -160,5 +190,5 @@ def parse(message: Octets, start: int = 0, end: int | None = None) -> Entity:
         match = _FIELD.fullmatch(field)
         if match is None:
             raise MalformedMessage(f"header field {number} has no name and colon, or holds NUL")
-        fields.append((match[1].lower(), match[2].replace(b"\r\n", b"").strip()))
+        fields.append((match[1].lower(), match[2].rstrip(b" \t")))
     return Entity(fields, message, body, end)
