@@ -19,11 +19,13 @@ from test.lab.layout import BRIDGE_NUMBER, Layout
 PACKAGES = {
     "apt-cacher-ng": "/usr/sbin/apt-cacher-ng",
     "debian-archive-keyring": "/usr/share/keyrings/debian-archive-keyring.gpg",
+    "dovecot-imapd": "/usr/lib/dovecot/imap",
     "gcc": "/usr/bin/gcc",
     "iproute2": "/usr/sbin/ip",
     "libc6-dev": "/usr/include/dlfcn.h",
     "mmdebstrap": "/usr/bin/mmdebstrap",
     "openssh-client": "/usr/bin/ssh",
+    "opendkim": "/usr/sbin/opendkim",
     "openssl": "/usr/bin/openssl",
     "systemd-container": "/usr/bin/systemd-nspawn",
     "testssl.sh": "/usr/bin/testssl",

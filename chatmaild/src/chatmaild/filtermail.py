@@ -123,7 +123,7 @@ def from_address(message: mime.Entity) -> str:
         raise Refused(f"500 Invalid FROM header: {len(values)} fields, allowed is one")
     author = parse_from(values[0])
     if author is None:
-        raise Refused("500 Invalid FROM header: allowed is one address")
+        raise Refused("500 Invalid FROM header: allowed is one address, such as: Name <user@example.org>")
     return author
 
 
