@@ -45,6 +45,15 @@ def test_a_host_is_bare_debian_12_with_everything_started(lab):
     assert host.run(["dpkg-query", "--show", "postfix"], check=False).returncode != 0
 
 
+def test_hosts_of_both_releases_stand_side_by_side(lab):
+    host = lab.add("new.test", "trixie")
+    assert 'VERSION_ID="13"' in host.read("/etc/os-release")
+    assert lab.host("new.test").release == "trixie"
+    assert host.run(["systemctl", "is-system-running", "--wait"], check=False).stdout == "running\n"
+    assert lab.salt_ssh("new.test", "grains.get", "osmajorrelease") == 13
+    lab.remove("new.test")
+
+
 def test_a_second_up_starts_nothing(lab):
     before = numbers_of_processes(lab)
     lab.up(["_one.test", "_two.test"])

@@ -11,19 +11,20 @@ from pathlib import Path
 from test.lab import processes
 from test.lab.commands import run, say
 from test.lab.errors import LabError
-from test.lab.layout import BRIDGE_NUMBER, Layout
+from test.lab.layout import BRIDGE_NUMBER, RELEASE, Layout
 
 PORT = 3142
 ROLE = "apt-cache"
+# Of the machine's own release; its mirrors have all others under the same addresses.
 SUITE = re.compile(r"bookworm(-updates|-security)?")
 INDEX_FORMAT = "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)"
 
 
 @functools.cache
-def debian_sources() -> list[str]:
-    """The sources.list lines (sources.list(5)) of the Debian 12 suites that the machine's apt is set up with.
+def debian_sources(release: str = RELEASE) -> list[str]:
+    """The sources.list lines (sources.list(5)) of a release, at the Debian mirrors of the machine's apt.
 
-    Raises LabError if there are none.
+    Raises LabError if the machine has none.
     """
     listing = ["apt-get", "indextargets", "--format", INDEX_FORMAT, "Created-By: Packages"]
     sources = sources_of_targets(run(listing))
@@ -36,11 +37,11 @@ def debian_sources() -> list[str]:
             "this machine's apt has no http source of Debian's suite bookworm, which the hosts would use too; "
             "add one to /etc/apt/sources.list.d and run apt-get update"
         )
-    return sources
+    return [source.replace(f" {RELEASE}", f" {release}") for source in sources]
 
 
 def sources_of_targets(targets: str) -> list[str]:
-    """Turn lines of INDEX_FORMAT into sources.list lines; leaves out what is not Debian 12's or not http."""
+    """Turn lines of INDEX_FORMAT into sources.list lines; leaves out what is not the machine's release or not http."""
     components: dict[tuple[str, str], list[str]] = {}
     for line in targets.splitlines():
         uri, suite, component, origin = line.split(" ", 3)

@@ -15,7 +15,7 @@ from pathlib import Path
 from test.lab import apt, authority, images, nameserver, processes
 from test.lab.commands import finish, run
 from test.lab.errors import LabError
-from test.lab.layout import NAME_SERVER, NAME_SERVER_NUMBER, Layout
+from test.lab.layout import NAME_SERVER, NAME_SERVER_NUMBER, RELEASE, Layout
 from test.lab.machine import make_cgroups, remove_cgroups, remove_tree, unmount_below
 
 # Joins the cgroups named before the "--", then becomes the command after it.
@@ -24,11 +24,12 @@ JOIN_AND_EXEC = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs"; shift; do
 
 @dataclass(frozen=True)
 class Host:
-    """One booted host: its name, its place in the lab, and ways into it."""
+    """One booted host: its name, its place in the lab, the code name of its Debian release, and ways into it."""
 
     name: str
     number: int
     layout: Layout
+    release: str = RELEASE
 
     @property
     def ipv4(self) -> IPv4Address:

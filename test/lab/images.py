@@ -9,10 +9,10 @@ from pathlib import Path
 from test.lab import apt, processes
 from test.lab.commands import run, step
 from test.lab.errors import LabError
-from test.lab.layout import Layout
+from test.lab.layout import RELEASE, RELEASES, Layout
 from test.lab.machine import lock, mounts_below, remove_tree
 
-# What any rented Debian 12 host has: systemd, sshd, Python. More would hide what the formula forgets.
+# What any rented Debian host has: systemd, sshd, Python. More would hide what the formula forgets.
 BARE_PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "ca-certificates", "iproute2")
 
 
@@ -27,12 +27,12 @@ class Image:
 
     role: str
     packages: tuple[str, ...]
+    release: str = RELEASE
     revision: int = 3
 
 
-BARE = Image("bare", BARE_PACKAGES)
+BARE = {release: Image("bare", BARE_PACKAGES, release) for release in RELEASES}
 NAME_SERVER_IMAGE = Image("ns", (*BARE_PACKAGES, "knot", "pebble"))
-IMAGES = {image.role: image for image in (BARE, NAME_SERVER_IMAGE)}
 
 
 def digest(image: Image, sources: list[str]) -> str:
@@ -43,14 +43,14 @@ def digest(image: Image, sources: list[str]) -> str:
 
 def image_root(layout: Layout, image: Image) -> Path:
     """The directory with the image's files; makes them if the cache has none."""
-    sources = apt.debian_sources()
-    root = layout.images / f"{image.role}-{digest(image, sources)}"
+    sources = apt.debian_sources(image.release)
+    root = layout.images / f"{image.role}-{image.release}-{digest(image, sources)}"
     if not root.is_dir():
         layout.images.mkdir(mode=0o700, parents=True, exist_ok=True)
         with lock(layout.images / "lock"):
             # Another lab may have made it meanwhile.
             if not root.is_dir():
-                with step(f"making the {image.role} root with mmdebstrap (once; kept in {layout.cache})"):
+                with step(f"making the {image.role} root of {image.release} with mmdebstrap (once; kept in {layout.cache})"):
                     _build(layout, image, sources, root)
     return root
 
@@ -67,14 +67,14 @@ def _build(layout: Layout, image: Image, sources: list[str], root: Path) -> None
         *("mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase"),
         f"--include={','.join(image.packages)}",
         *options,
-        *("bookworm", str(unfinished), "-"),
+        *(image.release, str(unfinished), "-"),
     ]
     lines = "".join(f"{line}\n" for line in sources)
     try:
         run(argv, text_in=lines, timeout=900, env=processes.marked_environment(layout, "mmdebstrap"))
     except LabError as error:
         raise LabError(
-            f"{error}\nno {image.role} root file system: see that `apt-get update` succeeds on this machine, "
+            f"{error}\nno {image.role} root of {image.release}: see that `apt-get update` succeeds on this machine, "
             f"and that {layout.cache} has 1 GB of room; then run `up` again"
         ) from error
     _finish(unfinished)

@@ -11,9 +11,11 @@ from test.lab.layout import (
     HOST_NUMBERS,
     NAME_SERVER,
     NAME_SERVER_NUMBER,
+    RELEASE,
     Layout,
     check_host_name,
     layout_from_environment,
+    release_from_environment,
 )
 
 DEFAULT_HOSTS = ("_one.test", "_two.test")
@@ -49,6 +51,8 @@ class Lab:
     def up(self, names: Sequence[str] = DEFAULT_HOSTS, *, raise_inotify: bool = True) -> dict[str, Host]:
         """Bring up the lab with at least these hosts; what runs already is left alone, what died is started again.
 
+        New hosts have the release that the environment chooses (`release_from_environment`).
+
         Arguments: ``raise_inotify`` false leaves the machine's inotify limits, under which a relay can not serve many.
         Returns the relay hosts. Raises LabError.
         """
@@ -71,14 +75,17 @@ class Lab:
                 nameserver.register(self.layout, host.name, host.ipv4, host.ipv6)
         return self.hosts
 
-    def add(self, name: str) -> Host:
-        """Add one bare host to a lab that is up. Raises LabError if there is one of that name."""
+    def add(self, name: str, release: str | None = None) -> Host:
+        """Add one bare host to a lab that is up. Raises LabError if there is one of that name.
+
+        Argument: ``release`` is the code name of its Debian release; by default the environment chooses.
+        """
         check_host_name(name)
         with machine.lock(self.layout.lock):
             self._require_up()
             if name in self._all_hosts():
                 raise LabError(f"the lab has a host {name} already; remove it first, or choose another name")
-            self._enlist(name)
+            self._enlist(name, release)
             host = self.host(name)
             self._boot([host])
             nameserver.register(self.layout, name, host.ipv4, host.ipv6)
@@ -89,9 +96,10 @@ class Lab:
         with machine.lock(self.layout.lock):
             host = self.host(check_host_name(name))
             hosts.destroy(host)
-            numbers = self._read_record()["hosts"]
-            del numbers[name]
-            self._write_record(hosts=numbers)
+            record = self._read_record()
+            del record["hosts"][name]
+            record["releases"].pop(name, None)
+            self._write_record(**record)
             saltconf.remove_pillar(self.layout, host.number)
             if self.name_server.is_running():
                 nameserver.unregister(self.layout, name, host.ipv4, host.ipv6)
@@ -173,22 +181,24 @@ class Lab:
             machine.restore_inotify_limits(json.loads(self.layout.inotify_record.read_text()))
             self.layout.inotify_record.unlink()
 
-    def _enlist(self, name: str) -> None:
-        numbers = self._read_record()["hosts"]
+    def _enlist(self, name: str, release: str | None = None) -> None:
+        record = self._read_record()
+        numbers = record["hosts"]
         if name in numbers:
             return
         if name == NAME_SERVER:
             numbers = {name: NAME_SERVER_NUMBER} | numbers
+            release = RELEASE
         else:
             numbers[name] = next((number for number in HOST_NUMBERS if number not in numbers.values()), 0)
         if not numbers[name]:
             raise LabError(f"the lab is full with {len(numbers)} hosts; remove one first")
-        self._write_record(hosts=numbers)
+        self._write_record(hosts=numbers, releases=record["releases"] | {name: release or release_from_environment()})
 
     def _boot(self, asleep: Sequence[Host]) -> None:
         booting = []
         for host in asleep:
-            image = images.NAME_SERVER_IMAGE if host.name == NAME_SERVER else images.BARE
+            image = images.NAME_SERVER_IMAGE if host.name == NAME_SERVER else images.BARE[host.release]
             hosts.create(host, images.image_root(self.layout, image))
             booting.append((host, hosts.boot(host)))
         for host, nspawn in booting:
@@ -199,13 +209,16 @@ class Lab:
             raise LabError("the lab is not up; `python -m test.lab up` brings it up")
 
     def _all_hosts(self) -> dict[str, Host]:
-        return {name: Host(name, number, self.layout) for name, number in self._read_record()["hosts"].items()}
+        record = self._read_record()
+        return {
+            name: Host(name, number, self.layout, record["releases"].get(name, RELEASE))
+            for name, number in record["hosts"].items()
+        }
 
     def _read_record(self) -> dict:
-        """What can not be found out by looking: the hosts' numbers."""
-        if not self.layout.record.exists():
-            return {"hosts": {}}
-        return json.loads(self.layout.record.read_text())
+        """What can not be found out by looking: the hosts' numbers and releases."""
+        empty = {"hosts": {}, "releases": {}}
+        return empty | json.loads(self.layout.record.read_text()) if self.layout.record.exists() else empty
 
     def _write_record(self, **changes: dict) -> None:
         record = self._read_record() | changes

@@ -23,6 +23,10 @@ BRIDGE_NUMBER = 1
 NAME_SERVER_NUMBER = 2
 HOST_NUMBERS = range(11, 250)
 
+# Debian's releases that a host can have, by code name.
+RELEASES = {"bookworm": "12", "trixie": "13"}
+RELEASE = "bookworm"
+
 NAME_SERVER = "ns"
 ZONE = "test."
 # DNSSEC-signed, which hosts do not know until they are given its trust anchor.
@@ -162,6 +166,19 @@ def layout_from_environment(environ: os._Environ[str] | dict[str, str] = os.envi
     if not re.fullmatch(r"[a-z]{0,3}", name):
         raise LabError(f"LAB_NAME={name!r}: a lab's name is up to three lower-case letters")
     return Layout(name, CHECKOUT, Path(environ.get("LAB_CACHE", "/var/cache/chatmail-lab")))
+
+
+def release_from_environment(environ: os._Environ[str] | dict[str, str] = os.environ) -> str:
+    """The release that ``RELEASE`` chooses for new hosts, by its code name or number; by default Debian 12.
+
+    Raises LabError for another one.
+    """
+    wanted = environ.get("RELEASE", RELEASE)
+    for name, number in RELEASES.items():
+        if wanted in (name, number):
+            return name
+    known = ", ".join(f"{name} ({number})" for name, number in RELEASES.items())
+    raise LabError(f"RELEASE={wanted!r}: hosts can have Debian {known}")
 
 
 def dns_name(host: str) -> str:

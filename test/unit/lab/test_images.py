@@ -1,7 +1,9 @@
 from dataclasses import replace
 
-from test.lab.images import BARE, digest
+from test.lab import images
+from test.lab.images import digest
 
+BARE = images.BARE["bookworm"]
 SOURCES = ["deb http://mirror.example/debian bookworm main"]
 
 
@@ -10,4 +12,5 @@ def test_an_image_is_made_anew_when_its_recipe_changes():
     assert digest(BARE, list(SOURCES)) == first
     assert digest(replace(BARE, packages=(*BARE.packages, "knot")), SOURCES) != first
     assert digest(replace(BARE, revision=BARE.revision + 1), SOURCES) != first
+    assert digest(images.BARE["trixie"], SOURCES) != first
     assert digest(BARE, [*SOURCES, "deb http://mirror.example/debian bookworm-updates main"]) != first
