@@ -17,7 +17,8 @@ from salt.exceptions import CommandExecutionError
 LIBRARY = Path("/usr/lib/dovecot/libdovecot.so.0")
 IMAP = Path("/usr/lib/dovecot/imap")
 PLUGIN = Path("/usr/lib/dovecot/modules/lib20_imap_instant_plugin.so")
-ABI = re.compile(rb"\d[\d.]*\.ABIv\d+\([^)\0]*\)")
+# 2.3.ABIv19(2.3.19.1), 2.4.ABIv1
+ABI = re.compile(rb"\d[\d.]*\.ABIv\d+(?:\([^)\0]*\))?")
 SOURCE_MARK = re.compile(rb"imap_instant source ([0-9a-f]{64})")
 
 BUILD_PACKAGES = ["dovecot-dev", "gcc", "libc6-dev"]
@@ -34,12 +35,8 @@ SANDBOX = [
     *["--property=DynamicUser=yes", "--property=PrivateNetwork=yes", "--property=WorkingDirectory=/tmp", "--"],
 ]
 SANDBOX_TIMEOUT_S = 150
-TRIAL_CONF = """\
-mail_plugin_dir = {directory}
-mail_plugins = imap_instant
-mail_location = maildir:/tmp/mail
-log_path = /dev/stderr
-"""
+# Beside the plugin's source.
+TRIAL_CONF = "imap-instant-trial.conf"
 TRIAL_SESSION = b"1 SELECT INBOX\r\n2 IDLE\r\nDONE\r\n3 LOGOUT\r\n"
 
 # What runs is older than what is installed if one of these changed after the start.
@@ -138,10 +135,11 @@ def build_plugin(source):
         salt-ssh relay chatmail_dovecot.build_plugin /usr/local/src/chatmail/imap-instant-plugin.c
     """
     code = _read(Path(source))
+    trial = _read(Path(source).with_name(TRIAL_CONF))
     try:
         _install_build_packages()
         plugin = _compile(code)
-        _try(plugin)
+        _try(plugin, trial)
     finally:
         purge_build_packages()
     _install(plugin)
@@ -217,7 +215,7 @@ def _read(path):
 def _dovecot_abi():
     found = ABI.search(_read(LIBRARY))
     if not found:
-        raise CommandExecutionError(f"{LIBRARY} names no ABI: this is not Debian 12's Dovecot")
+        raise CommandExecutionError(f"{LIBRARY} names no ABI: this is not Debian's Dovecot")
     return found[0].decode()
 
 
@@ -256,20 +254,20 @@ def _compile(code):
     return result.stdout
 
 
-def _try(plugin):
-    """Let Dovecot's imap load ``plugin`` (bytes) and go through an IDLE with it, in an empty mailbox."""
+def _try(plugin, trial):
+    """Let Dovecot's imap load ``plugin`` and go through an IDLE with it, configured by ``trial`` (bytes both)."""
     abi = _dovecot_abi()
-    if abi.encode() not in plugin:
+    built = ABI.search(plugin)
+    if not built or built[0].decode() != abi:
         raise CommandExecutionError(f"the plugin was not built for {abi}: dovecot-dev and dovecot-core differ")
     # Not in /tmp: the sandbox has one of its own.
     with tempfile.TemporaryDirectory(prefix="dovecot-trial-", dir=BUILD_NOTE.parent) as name:
         directory = Path(name)
         directory.chmod(0o755)
         (directory / PLUGIN.name).write_bytes(plugin)
-        (directory / "dovecot.conf").write_text(TRIAL_CONF.format(directory=directory))
-        result = _sandboxed(
-            ["env", "USER=trial", "HOME=/tmp", str(IMAP), "-c", str(directory / "dovecot.conf")], TRIAL_SESSION
-        )
+        config = directory / "dovecot.conf"
+        config.write_bytes(trial + f"mail_plugin_dir = {directory}\n".encode())
+        result = _sandboxed(["env", "USER=trial", "HOME=/tmp", str(IMAP), "-c", str(config)], TRIAL_SESSION)
     if b"\r\n3 OK " not in result.stdout:
         raise CommandExecutionError(f"Dovecot refused the plugin:\n{result.stderr.decode(errors='replace')}")
 

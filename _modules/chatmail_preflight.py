@@ -16,6 +16,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+# By os-release(5)'s VERSION_ID; chatmail/releases.yaml has the rest.
+RELEASES = {"12": "bookworm", "13": "trixie"}
 ADOPTED = "etc/chatmail/adopted"
 # Written when a move to another host (docs/migration.md) closes this one; names the other.
 MOVED = "etc/chatmail/moved"
@@ -44,7 +46,7 @@ def operating_system(root="/"):
     """
     Name the operating system of the host by os-release(5).
 
-    Returns a pair: whether it is Debian 12, and the system's name for people.
+    Returns a pair: whether it is a release of Debian that a relay runs on, and the system's name for people.
 
     CLI Example:
 
@@ -59,7 +61,7 @@ def operating_system(root="/"):
             values = {key: value.strip("\"'") for key, _, value in (line.partition("=") for line in lines)}
             break
     name = values.get("PRETTY_NAME") or values.get("ID") or "a system without /etc/os-release"
-    return values.get("ID") == "debian" and values.get("VERSION_ID") == "12", name
+    return values.get("ID") == "debian" and values.get("VERSION_ID") in RELEASES, name
 
 
 def unit(cgroup):
@@ -382,9 +384,8 @@ def problems(ports, takeover=False, addresses=(), root="/", relay=True):
     found = []
     right, name = operating_system(root)
     if not right:
-        found.append(
-            f"the operating system is {name}; the relay needs Debian 12 (bookworm): install it, then come again."
-        )
+        known = " or ".join(f"Debian {number} ({code})" for number, code in RELEASES.items())
+        found.append(f"the operating system is {name}; the relay needs {known}: install one of them, then come again.")
     found += port_conflicts(listeners(ports, root), ports)
     found += [
         f"{address} is no address of this host (is the VPN up?); change the setting that names it (`mtail_address`)."

@@ -11,8 +11,8 @@ def __virtual__():
 
 def passed(name, ports, takeover=False, addresses=(), relay=True, *, mailboxes=None):
     """
-    Promise that the host runs Debian 12, that the relay's ports are free or the relay's, that no configuration
-    of somebody else is in the way, and that no mailbox would be orphaned; it changes nothing.
+    Promise that the host runs Debian 12 or 13, that the relay's ports are free or the relay's, that no
+    configuration of somebody else is in the way, and that no mailbox would be orphaned; it changes nothing.
 
     .. code-block:: yaml
 

@@ -103,8 +103,8 @@ systemctl start -- "$@"
 """
 # Nothing new is accepted, and what was is delivered as far as possible, so that no delivery is cut short.
 DRAIN = """
-systemctl --quiet is-active postfix@- || exit 0
-postconf -e master_service_disable=inet && systemctl reload postfix@- || exit
+postfix status 2> /dev/null || exit 0
+postconf -e master_service_disable=inet && postfix reload || exit
 cd /var/spool/postfix
 for i in $(seq 20); do
   if [ -z "$(find incoming active maildrop -type f -print -quit)" ]; then exit; fi
@@ -115,7 +115,7 @@ done
 CLOSE = (
     PRESENT
     + """
-if systemctl --quiet is-active postfix@-; then systemctl stop postfix@- || exit; fi
+if postfix status 2> /dev/null; then systemctl stop postfix || exit; fi
 systemctl --quiet disable --now -- "$@" 2> /dev/null
 for unit; do
   shift

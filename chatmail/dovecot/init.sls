@@ -1,6 +1,7 @@
 # Dovecot: stores what Postfix delivers (LMTP), lets clients read it (IMAP), and checks passwords for both (SASL).
 {% from "chatmail/map.jinja" import settings with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
+{% set files = "salt://chatmail/dovecot/files-" ~ settings.release.dovecot %}
 
 include:
   - chatmail.preflight
@@ -16,11 +17,29 @@ dovecot-packages:
   chatmail_package.installed:
     - pkgs: [dovecot-core, dovecot-imapd, dovecot-lmtpd, dovecot-auth-lua, lua-socket, postfix]
 
+# With Debian 13 the spool's directories are made by Postfix's first start, which comes after Dovecot's.
+dovecot-postfix-spool:
+  cmd.run:
+    - name: postfix check
+    - creates: /var/spool/postfix/private
+    - require:
+      - chatmail_package: dovecot-packages
+
 # An idle client takes inotify instances and watches of the kernel.
 dovecot-inotify-limits:
   chatmail_dovecot.inotify_limits:
     - name: /etc/sysctl.d/60-chatmail-dovecot.conf
     - minimum: 65535
+
+# How a new plugin is tried.
+dovecot-instant-trial:
+  file.managed:
+    - name: /usr/local/src/chatmail/imap-instant-trial.conf
+    - source: {{ files }}/usr/local/src/chatmail/imap-instant-trial.conf
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
 
 dovecot-instant-source:
   file.managed:
@@ -38,6 +57,7 @@ dovecot-instant-plugin:
     - require:
       - chatmail_package: dovecot-packages
       - file: dovecot-instant-source
+      - file: dovecot-instant-trial
 
 dovecot-instant-link:
   file.managed:
@@ -67,16 +87,6 @@ dovecot-unit-reload:
       - file: dovecot-unit
       - file: dovecot-remnants
 
-dovecot-auth-conf:
-  file.managed:
-    - name: /etc/dovecot/auth.conf
-    - source: salt://chatmail/dovecot/files/etc/dovecot/auth.conf
-    - user: root
-    - group: root
-    - mode: '0644'
-    - require:
-      - chatmail_package: dovecot-packages
-
 {% if settings.tmpfs_index -%}
 dovecot-index-tmpfiles:
   file.managed:
@@ -102,10 +112,10 @@ dovecot-index-tmpfiles:
     - name: /etc/tmpfiles.d/chatmail-index.conf
 {%- endif %}
 
-dovecot-passdb:
+dovecot-auth:
   file.managed:
-    - name: /etc/dovecot/passdb.lua
-    - source: salt://chatmail/dovecot/files/etc/dovecot/passdb.lua
+    - name: /etc/dovecot/auth.lua
+    - source: salt://chatmail/dovecot/files/etc/dovecot/auth.lua
     - user: root
     - group: root
     - mode: '0644'
@@ -126,7 +136,7 @@ dovecot-push-notification:
 dovecot-{{ file | replace(".", "-") }}:
   file.managed:
     - name: /etc/dovecot/{{ file }}
-    - source: salt://chatmail/dovecot/files/etc/dovecot/{{ file }}.j2
+    - source: {{ files }}/etc/dovecot/{{ file }}.j2
     - template: jinja
     - context: {settings: {{ settings | json }}}
     - user: root
@@ -157,11 +167,11 @@ dovecot-service:
     - unmask: True
     - reload: True
     - require:
+      - cmd: dovecot-postfix-spool
       - module: dovecot-unit-reload
       - user: system-vmail-user
     - watch:
-      - file: dovecot-auth-conf
-      - file: dovecot-passdb
+      - file: dovecot-auth
       - file: dovecot-push-notification
       - file: dovecot-imap-instant-conf
       - file: dovecot-dovecot-conf

@@ -14,6 +14,8 @@ include:
 # Another deployment's longer pause before a restart.
 {{ remnants("postfix", files=["/etc/systemd/system/postfix@.service.d/10_restart.conf"]) }}
 
+{% set unit = settings.release.postfix_unit %}
+
 postfix-packages:
   chatmail_package.installed:
     - pkgs: [postfix]
@@ -65,10 +67,10 @@ postfix-check:
     - mode: '0755'
     - makedirs: True
 
-# Debian's unit has no restart policy. The drop-in belongs to the instance; postfix.service only stands for all of them.
+# Debian's unit has no restart policy.
 postfix-restart-policy:
   file.managed:
-    - name: /etc/systemd/system/postfix@.service.d/10-chatmail.conf
+    - name: /etc/systemd/system/{{ unit | replace("@-", "@") }}.service.d/10-chatmail.conf
     - source: salt://chatmail/postfix/files/etc/systemd/system/postfix@.service.d/10-chatmail.conf
     - user: root
     - group: root
@@ -96,15 +98,14 @@ postfix-unit-reload:
       - service: postfix-service
 
 {% if settings.disable_mail -%}
-# postfix@- is the daemon, postfix stands for all instances.
 postfix-service:
   service.dead:
-    - names: [postfix@-, postfix]
+    - names: {{ [unit, "postfix"] | unique | json }}
     - enable: False
 
 postfix-masked:
   service.masked:
-    - names: [postfix@-, postfix]
+    - names: {{ [unit, "postfix"] | unique | json }}
     - require:
       - service: postfix-service
 {%- else -%}
@@ -119,7 +120,7 @@ postfix-enabled:
 # relay's certificate as long as it runs.
 postfix-service:
   service.running:
-    - name: postfix@-
+    - name: {{ unit }}
     - unmask: True
     - require:
       - service: postfix-enabled

@@ -13,7 +13,7 @@ from test.relay.delivery import User
 from test.render.conftest import PILLARS, Renderer
 from test.salt.minion import CHECKOUT
 
-FILES = CHECKOUT / "chatmail/dovecot/files/etc/dovecot"
+FILES = CHECKOUT / "chatmail/dovecot/files-2.3/etc/dovecot"
 
 
 @pytest.fixture(scope="module")

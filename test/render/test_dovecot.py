@@ -4,7 +4,7 @@ import pytest
 
 from test.salt.minion import CHECKOUT
 
-FILES = CHECKOUT / "chatmail/dovecot/files/etc/dovecot"
+FILES = CHECKOUT / "chatmail/dovecot/files-2.3/etc/dovecot"
 
 
 @pytest.fixture

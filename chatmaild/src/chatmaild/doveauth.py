@@ -1,8 +1,8 @@
 """Answers Dovecot's questions about addresses, and creates an address when someone first logs in to it.
 
-Dovecot compares passwords itself: both databases give out the stored hash. The keys are those of ``auth.conf`` and
-``passdb.lua`` in ``/etc/dovecot``: ``shared/userdb/USER`` and ``shared/passdb/PASSWORD"USER"CLIENT``, with a backslash
-before ``"``, ``'`` and ``\\`` in the first two (Dovecot's modifier ``%E``). CLIENT is the IP address that logs in; it
+Dovecot compares passwords itself: both databases give out the stored hash. The keys are those of
+``/etc/dovecot/auth.lua``: ``shared/userdb/USER`` and ``shared/passdb/PASSWORD"USER"CLIENT``, with a backslash
+before ``"``, ``'`` and ``\\`` in the first two. CLIENT is the IP address that logs in; it
 limits how many addresses come from one place, is kept in memory alone and is never logged. Where nobody has logged in
 to the address from there yet, the password is compared here first, so that guesses can be counted (`guesses`).
 """

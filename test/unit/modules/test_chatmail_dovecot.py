@@ -61,6 +61,7 @@ def sandbox(monkeypatch):
 def source(tmp_path):
     path = tmp_path / "plugin.c"
     path.write_bytes(CODE)
+    path.with_name(chatmail_dovecot.TRIAL_CONF).write_text("mail_plugins = imap_instant\n")
     return path
 
 
@@ -125,6 +126,16 @@ def test_another_abi_of_dovecot_is_another_plugin(sandbox, source):
     chatmail_dovecot.LIBRARY.write_bytes(b"2.3.ABIv20(2.3.20)\0")
     assert chatmail_dovecot.plugin_wanted(str(source))["dovecot"] == "2.3.ABIv20(2.3.20)"
     assert chatmail_dovecot.plugin_found()["dovecot"] == ABI
+
+
+def test_the_abi_of_2_4_has_no_brackets_and_is_compared_as_a_whole(sandbox, source):
+    chatmail_dovecot.LIBRARY.write_bytes(b"\x7fELF\0002.4.ABIv1\0")
+    sandbox["plugin"] = b"\x7fELF\0002.4.ABIv12\0"
+    with pytest.raises(CommandExecutionError, match=r"was not built for 2\.4\.ABIv1:"):
+        chatmail_dovecot.build_plugin(str(source))
+    sandbox["plugin"] = b"\x7fELF\0002.4.ABIv1\0"
+    chatmail_dovecot.build_plugin(str(source))
+    assert chatmail_dovecot.plugin_found()["dovecot"] == "2.4.ABIv1"
 
 
 @pytest.mark.parametrize("fault", ["gcc", "abi", "apt"])

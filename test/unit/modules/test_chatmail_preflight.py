@@ -79,7 +79,7 @@ def test_a_bare_debian_12_host_passes(host):
 @pytest.mark.parametrize(
     ("release", "name"),
     [
-        ('ID=debian\nVERSION_ID="13"\nPRETTY_NAME="Debian GNU/Linux 13 (trixie)"\n', "Debian GNU/Linux 13 (trixie)"),
+        ('ID=debian\nVERSION_ID="11"\nPRETTY_NAME="Debian GNU/Linux 11 (bullseye)"\n', "Debian GNU/Linux 11 (bullseye)"),
         ("ID=ubuntu\nVERSION_ID=12\nPRETTY_NAME='Ubuntu 12'\n", "Ubuntu 12"),
         ("ID=alpine\n", "alpine"),
         ("ID=debian\nPRETTY_NAME=Debian sid\n", "Debian sid"),
@@ -90,7 +90,12 @@ def test_another_system_is_named(host, release, name):
     host.write("etc/os-release", release)
     (message,) = host.problems()
     assert f"the operating system is {name};" in message
-    assert "Debian 12" in message
+    assert "Debian 12 (bookworm) or Debian 13 (trixie): install one of them" in message
+
+
+def test_both_releases_are_right(host):
+    host.write("etc/os-release", 'ID=debian\nVERSION_ID="13"\n')
+    assert host.problems() == []
 
 
 def test_os_release_may_be_in_usr_lib_only(host):
