@@ -15,7 +15,7 @@ from test.lab.layout import (
     Layout,
     check_host_name,
     layout_from_environment,
-    release_from_environment,
+    release_of,
 )
 
 DEFAULT_HOSTS = ("_one.test", "_two.test")
@@ -51,7 +51,7 @@ class Lab:
     def up(self, names: Sequence[str] = DEFAULT_HOSTS, *, raise_inotify: bool = True) -> dict[str, Host]:
         """Bring up the lab with at least these hosts; what runs already is left alone, what died is started again.
 
-        New hosts have the release that the environment chooses (`release_from_environment`).
+        New hosts have the release that the environment or their name chooses (`release_of`).
 
         Arguments: ``raise_inotify`` false leaves the machine's inotify limits, under which a relay can not serve many.
         Returns the relay hosts. Raises LabError.
@@ -78,7 +78,7 @@ class Lab:
     def add(self, name: str, release: str | None = None) -> Host:
         """Add one bare host to a lab that is up. Raises LabError if there is one of that name.
 
-        Argument: ``release`` is the code name of its Debian release; by default the environment chooses.
+        Argument: ``release`` is the code name of its Debian release; by default `release_of` chooses.
         """
         check_host_name(name)
         with machine.lock(self.layout.lock):
@@ -193,7 +193,7 @@ class Lab:
             numbers[name] = next((number for number in HOST_NUMBERS if number not in numbers.values()), 0)
         if not numbers[name]:
             raise LabError(f"the lab is full with {len(numbers)} hosts; remove one first")
-        self._write_record(hosts=numbers, releases=record["releases"] | {name: release or release_from_environment()})
+        self._write_record(hosts=numbers, releases=record["releases"] | {name: release or release_of(name)})
 
     def _boot(self, asleep: Sequence[Host]) -> None:
         booting = []

@@ -26,6 +26,8 @@ HOST_NUMBERS = range(11, 250)
 # Debian's releases that a host can have, by code name.
 RELEASES = {"bookworm": "12", "trixie": "13"}
 RELEASE = "bookworm"
+# Hosts whose name decides.
+HOST_RELEASES = {"_two.test": "trixie"}
 
 NAME_SERVER = "ns"
 ZONE = "test."
@@ -168,12 +170,12 @@ def layout_from_environment(environ: os._Environ[str] | dict[str, str] = os.envi
     return Layout(name, CHECKOUT, Path(environ.get("LAB_CACHE", "/var/cache/chatmail-lab")))
 
 
-def release_from_environment(environ: os._Environ[str] | dict[str, str] = os.environ) -> str:
-    """The release that ``RELEASE`` chooses for new hosts, by its code name or number; by default Debian 12.
+def release_of(host: str, environ: os._Environ[str] | dict[str, str] = os.environ) -> str:
+    """The release of a new host: what ``RELEASE`` says, by code name or number, else what the host's name decides.
 
-    Raises LabError for another one.
+    Raises LabError for a release that there is not.
     """
-    wanted = environ.get("RELEASE", RELEASE)
+    wanted = environ.get("RELEASE") or HOST_RELEASES.get(host, RELEASE)
     for name, number in RELEASES.items():
         if wanted in (name, number):
             return name

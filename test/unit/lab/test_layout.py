@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from test.lab import LabError
-from test.lab.layout import Layout, check_host_name, dns_name, layout_from_environment, release_from_environment
+from test.lab.layout import Layout, check_host_name, dns_name, layout_from_environment, release_of
 
 USUAL = Layout("", Path("/checkout"), Path("/cache"))
 OTHER = Layout("xyz", Path("/checkout"), Path("/cache"))
@@ -35,16 +35,23 @@ def test_names_of_interfaces_fit_into_the_kernels_15_bytes():
 
 
 @pytest.mark.parametrize(
-    ("environ", "release"),
-    [({}, "bookworm"), ({"RELEASE": "trixie"}, "trixie"), ({"RELEASE": "13"}, "trixie"), ({"RELEASE": "12"}, "bookworm")],
+    ("host", "environ", "release"),
+    [
+        ("_one.test", {}, "bookworm"),
+        ("_two.test", {}, "trixie"),
+        ("three.test", {}, "bookworm"),
+        ("three.test", {"RELEASE": "trixie"}, "trixie"),
+        ("three.test", {"RELEASE": "13"}, "trixie"),
+        ("_two.test", {"RELEASE": "12"}, "bookworm"),
+    ],
 )
-def test_environment_chooses_the_release_of_new_hosts(environ, release):
-    assert release_from_environment(environ) == release
+def test_environment_or_name_choose_the_release_of_a_new_host(host, environ, release):
+    assert release_of(host, environ) == release
 
 
 def test_an_unknown_release_is_refused_with_those_there_are():
     with pytest.raises(LabError, match=r"'sid'.*bookworm \(12\), trixie \(13\)"):
-        release_from_environment({"RELEASE": "sid"})
+        release_of("three.test", {"RELEASE": "sid"})
 
 
 def test_environment_chooses_lab_and_cache():
