@@ -75,12 +75,17 @@ class Unit:
         return not self.wanted or bool(self.wanted(settings))
 
 
-MAIL_UNITS = ("postfix@-.service", "dovecot.service")
+# Postfix's unit on the one release of Debian or the other.
+POSTFIX_UNITS = ("postfix@-.service", "postfix.service")
+MAIL_UNITS = (*POSTFIX_UNITS, "dovecot.service")
 # Those that the probe's message goes through.
 PROBE_PATH = frozenset([*MAIL_UNITS, "opendkim.service", "doveauth.service", "filtermail.service"])
 # A new component adds its units; a test compares with the states.
 UNITS = (
-    Unit("postfix@-.service", "no mail comes in or goes out"),
+    *(
+        Unit(name, "no mail comes in or goes out", wanted=lambda settings, name=name: name == _postfix(settings))
+        for name in POSTFIX_UNITS
+    ),
     Unit("dovecot.service", "nobody can log in, and mail waits in the queue"),
     Unit("doveauth.service", "nobody can log in"),
     Unit("filtermail.service", "nobody can send"),
@@ -113,7 +118,7 @@ UNITS = (
 CONFIGURATIONS = {
     "nginx.service": (["nginx", "-t", "-q"],),
     "dovecot.service": (["doveconf", "-n"],),
-    "postfix@-.service": (["postconf", "-n"], ["postconf", "-M"]),
+    **dict.fromkeys(POSTFIX_UNITS, (["postconf", "-n"], ["postconf", "-M"])),
     "opendkim.service": (["opendkim", "-n"],),
     "unbound.service": (["unbound-checkconf"],),
 }
@@ -310,9 +315,14 @@ def _units(settings):
     return [unit for unit in UNITS if unit.is_wanted(settings)]
 
 
-def _unit_of(daemon):
+def _postfix(settings):
+    """The unit that is Postfix on the host's release of Debian."""
+    return f"{settings['release']['postfix_unit']}.service"
+
+
+def _unit_of(daemon, settings):
     """The unit of a daemon in the table of ports."""
-    return "postfix@-.service" if daemon == "postfix" else f"{daemon}.service"
+    return _postfix(settings) if daemon == "postfix" else f"{daemon}.service"
 
 
 def _unit_states(names):
@@ -342,8 +352,9 @@ def _configuration_problem(unit):
     for argv in CONFIGURATIONS[unit]:
         done = _run(argv)
         if done.returncode:
-            lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-            # nginx's last line says only that the test failed.
+            said = (done.stderr or done.stdout).splitlines()
+            # nginx warns of what it takes all the same; its last line says only that the test failed.
+            lines = [line for line in said if line.strip() and "[warn]" not in line]
             return one_line(lines[0] if lines else f"{' '.join(argv)} fails")
     return ""
 
@@ -367,7 +378,7 @@ def _collect_services(settings, ports):
     for listener in listeners:
         for sentence in __salt__["chatmail_preflight.port_conflicts"]([listener], ports):
             what, _, remedy = sentence.rstrip(".").partition("; ")
-            conflicts.append({"what": what, "remedy": remedy, "unit": _unit_of(ports[listener["port"]][0])})
+            conflicts.append({"what": what, "remedy": remedy, "unit": _unit_of(ports[listener["port"]][0], settings)})
     down = [name for name in names if not _is_running(states.get(name, {}))]
     failed = _run(["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"]).stdout
     return {
@@ -378,7 +389,7 @@ def _collect_services(settings, ports):
             (port for port in ports if port not in {listener["port"] for listener in listeners}),
             key=lambda port: int(port.partition("/")[0]),
         ),
-        "ports": {port: _unit_of(daemons[0]) for port, daemons in ports.items()},
+        "ports": {port: _unit_of(daemons[0], settings) for port, daemons in ports.items()},
         "last_words": {
             name: _last_words(name) for name in down if states.get(name, {}).get("ActiveState") != "inactive"
         },
@@ -917,7 +928,10 @@ def _judge_probe(facts, settings):
                 _ssh("state.apply chatmail.chatmaild"),
             ),
             "imap": (f"mail cannot be read: {said}", "journalctl -u dovecot -u doveauth -n 30"),
-            "submission": (f"mail cannot be sent: {said}", "journalctl -u postfix@- -u filtermail -u opendkim -n 30"),
+            "submission": (
+                f"mail cannot be sent: {said}",
+                "journalctl -u 'postfix*' -u filtermail -u opendkim -n 30",
+            ),
             "delivery": (f"a trial message was taken, but did not arrive: {said}", _ssh("chatmail_queue.list")),
         }[facts["stage"]]
         return "", [Finding("error", what, do)]
@@ -953,7 +967,7 @@ class Check:
 def _checks(relay, clock):
     settings = relay["settings"]
     services = functools.partial(_collect_services, ports=relay["ports"])
-    dovecot, postfix = frozenset(["dovecot.service"]), frozenset(["postfix@-.service"])
+    dovecot, postfix = frozenset(["dovecot.service"]), frozenset(POSTFIX_UNITS)
     # A daemon that finds no certificate that it can use does not take its configuration.
     tls = re.compile("certificate|ssl|private ?key", re.IGNORECASE)
     checks = [

@@ -50,7 +50,7 @@ def image_root(layout: Layout, image: Image) -> Path:
         with lock(layout.images / "lock"):
             # Another lab may have made it meanwhile.
             if not root.is_dir():
-                with step(f"making the {image.role} root of {image.release} with mmdebstrap (once; kept in {layout.cache})"):
+                with step(f"making the {image.role} root of {image.release} with mmdebstrap (kept in {layout.cache})"):
                     _build(layout, image, sources, root)
     return root
 

@@ -30,6 +30,7 @@ SETTINGS = {
     "metrics_page": False,
     "turn_min_port": 49152,
     "turn_max_port": 65535,
+    "release": {"postfix_unit": "postfix@-"},
 }
 
 
@@ -277,6 +278,14 @@ def test_the_kernel_runs_out_of_inotify_instances():
 def test_limits_of_connections_are_told_before_they_are_reached():
     facts = {"imap": 10, "smtpd": 850, "inotify_used": 10, "inotify_limit": 65535}
     assert "max_smtp_connections" in judged("clients", facts).do
+
+
+@pytest.mark.parametrize("unit", ["postfix@-", "postfix"])
+def test_the_release_decides_which_unit_is_postfix(unit):
+    settings = SETTINGS | {"release": {"postfix_unit": unit}}
+    wanted = {one.name for one in chatmail_relay.UNITS if one.is_wanted(settings)}
+    assert wanted & set(chatmail_relay.POSTFIX_UNITS) == {f"{unit}.service"}
+    assert chatmail_relay._unit_of("postfix", settings) == f"{unit}.service"
 
 
 def test_a_relay_without_mail_wants_neither_postfix_nor_dovecot():
