@@ -308,9 +308,7 @@ class Move:
                 "a name that has moved already leads to the new host."
             )
         if new.moved:
-            raise MigrationError(
-                f"The relay of {self.new.name} has itself moved to {new.moved}. Take a bare Debian 12 host."
-            )
+            raise MigrationError(f"The relay of {self.new.name} has itself moved to {new.moved}. Take a bare host.")
         if self.relay["ipv4_relay"]:
             raise MigrationError(f"The relay's name is the address of {self.old.name}, and cannot be had elsewhere.")
         if new.migration.get("complete") and not old.moved:
@@ -321,7 +319,7 @@ class Move:
         if old.moved and not new.migration:
             raise MigrationError(f"The relay of {self.old.name} is on its way to {old.moved}, not to {self.new.name}.")
         if new.migration and new.migration["from"] != old.machine:
-            raise MigrationError(f"{self.new.name} takes the mail of another host. Take a bare Debian 12 host.")
+            raise MigrationError(f"{self.new.name} takes the mail of another host. Take a bare host.")
         if not new.migration and int(self.new.lines(COUNT, self.relay["mailboxes_dir"])[0]):
             raise MigrationError(
                 f"{self.new.name} has mailboxes in {self.relay['mailboxes_dir']}, which the move would delete."
@@ -481,7 +479,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns 0 only if the relay has moved."""
     parser = argparse.ArgumentParser(prog="python -m tools.migrate", description="Move a relay to a new host.")
     parser.add_argument("old", help="the host that it is on, a name of the roster")
-    parser.add_argument("new", help="the host that it goes to, bare Debian 12")
+    parser.add_argument("new", help="the host that it goes to, bare Debian 12 or 13")
     parser.add_argument("-c", "--config-dir", type=Path, default=Path("etc"), help="Salt's configuration (etc)")
     parser.add_argument("--reopen", action="store_true", help="call the move off: the old host serves again")
     options = parser.parse_args(arguments)

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import deltachat_rpc_server
 import pytest
+import yaml
 
 from test.integration.mailing import foreign_domain
 from test.lab import Host, Lab
 from test.lab.commands import run
-from test.lab.layout import layout_from_environment
+from test.lab.layout import CHECKOUT, RELEASES, layout_from_environment, release_of
 from test.relay.delivery import Relay, User, new_user
 from test.signing import ForeignDomain
 
+# Of Debian 12 and 13.
 RELAYS = ("_one.test", "_two.test")
 # Creation of addresses must not depend on how busy the machine is.
 PERMISSIVE = {
@@ -86,14 +88,28 @@ def applied(lab: Lab) -> dict[str, Applied]:
         return dict(zip(RELAYS, pool.map(apply, RELAYS), strict=True))
 
 
-@pytest.fixture(scope="session")
-def one_host(lab: Lab, applied) -> Host:
-    return lab.host("_one.test")
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """In a module with ``ON_BOTH_RELEASES`` each test has the relay of either release in the place of the first."""
+    if getattr(metafunc.module, "ON_BOTH_RELEASES", False) and "one_host" in metafunc.fixturenames:
+        ids = [release_of(name) for name in RELAYS]
+        metafunc.parametrize("one_host", RELAYS, ids=ids, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
-def two_host(lab: Lab, applied) -> Host:
-    return lab.host("_two.test")
+def one_host(lab: Lab, applied, request: pytest.FixtureRequest) -> Host:
+    return lab.host(getattr(request, "param", RELAYS[0]))
+
+
+@pytest.fixture(scope="session")
+def two_host(lab: Lab, applied, one_host: Host) -> Host:
+    """The other one."""
+    return lab.host(next(name for name in RELAYS if name != one_host.name))
+
+
+def peculiar(host: Host) -> dict:
+    """What the formula knows of the host's release."""
+    releases = yaml.safe_load((CHECKOUT / "chatmail/releases.yaml").read_text())
+    return releases[int(RELEASES[host.release])]
 
 
 @pytest.fixture(scope="session")

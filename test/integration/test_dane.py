@@ -66,12 +66,12 @@ def key(one_host, tls, tmp_path_factory) -> Iterator[str]:
     one_host.write(TRUSTED, certificate.decode())
     one_host.run(["update-ca-certificates"])
     # It copies the certificates that it trusts when it starts.
-    one_host.run(["systemctl", "restart", "postfix@-"])
+    one_host.run(["systemctl", "restart", "postfix"])
     public = x509.load_pem_x509_certificate(certificate).public_key()
     yield hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
     one_host.run(["rm", TRUSTED])
     one_host.run(["update-ca-certificates", "--fresh"])
-    one_host.run(["systemctl", "restart", "postfix@-"])
+    one_host.run(["systemctl", "restart", "postfix"])
 
 
 @pytest.fixture(scope="module")

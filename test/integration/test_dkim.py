@@ -11,7 +11,7 @@ import dns.resolver
 import pytest
 
 from test import messages
-from test.integration.conftest import PERMISSIVE
+from test.integration.conftest import PERMISSIVE, peculiar
 from test.integration.mailing import deliver, inbox, submit
 from test.lab.saltconf import SaltFailed
 from test.relay.delivery import new_user
@@ -126,7 +126,7 @@ def test_without_opendkim_a_bounce_waits_until_it_can_be_signed(one_host, lab, a
     lab.publish(f"{unreachable}.", "MX", ["0 ."])
     try:
         one_host.run(["postqueue", "-f"])
-        tried = ["journalctl", "--unit=postfix@-", "--grep=status=deferred .bounce failed"]
+        tried = ["journalctl", f"--unit={peculiar(one_host)['postfix_unit']}", "--grep=status=deferred .bounce failed"]
         until(lambda: one_host.run(tried, check=False).returncode == 0, "no bounce was tried")
         assert queued(one_host, alice.address)
         assert not queued(one_host, "MAILER-DAEMON")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from test.integration.conftest import PERMISSIVE
+from test.integration.conftest import PERMISSIVE, peculiar
 from test.integration.mailing import ARRIVAL_TIMEOUT_S, inbox, submit
 from test.lab import Host, Lab
 from test.messages import encrypted, encrypted_payload
@@ -13,7 +13,7 @@ from test.relay.delivery import User
 from test.render.conftest import PILLARS, Renderer
 from test.salt.minion import CHECKOUT
 
-FILES = CHECKOUT / "chatmail/dovecot/files-2.3/etc/dovecot"
+ON_BOTH_RELEASES = True
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,9 @@ def renderer(tmp_path_factory) -> Renderer:
 def test_dovecot_takes_the_configuration_of_every_pillar(renderer: Renderer, one_host: Host, pillar, name):
     settings = renderer.settings(renderer.pillar(PILLARS[pillar]))
     # doveconf -n reads no certificate, so those of other pillars need not be here.
-    one_host.write("/run/trial-dovecot.conf", renderer.template((FILES / f"{name}.j2").read_text(), settings=settings))
+    settings["release"] = peculiar(one_host)
+    file = CHECKOUT / f"chatmail/dovecot/files-{settings['release']['dovecot']}/etc/dovecot/{name}.j2"
+    one_host.write("/run/trial-dovecot.conf", renderer.template(file.read_text(), settings=settings))
     checked = one_host.run(["doveconf", "-n", "-c", "/run/trial-dovecot.conf"])
     assert checked.stderr == ""
 

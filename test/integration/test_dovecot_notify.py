@@ -9,6 +9,7 @@ from test.mail_clients import ImapClient, send, submission
 from test.messages import encrypted
 from test.relay.delivery import LOST_AFTER_S, Relay, User, lost_notifications
 
+ON_BOTH_RELEASES = True
 # Dovecot hands an idle session to imap-hibernate a second after its last change; mail needs some 20 to 80 ms to arrive.
 AROUND_HIBERNATION_S = tuple(0.9 + 0.01 * number for number in range(14))
 

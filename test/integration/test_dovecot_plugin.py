@@ -6,16 +6,22 @@ from test.lab import Host, Lab
 from test.lab.saltconf import SaltFailed
 from test.relay.delivery import new_user
 
+ON_BOTH_RELEASES = True
 PLUGIN = "/usr/lib/dovecot/modules/lib20_imap_instant_plugin.so"
 LINK = "/run/dovecot-imap-instant.conf"
-COMPILER = ["gcc", "gcc-12", "libc6-dev", "dovecot-dev", "binutils"]
+COMPILER = ["gcc", "gcc-12", "gcc-14", "libc6-dev", "dovecot-dev", "binutils"]
+# By release, with the one before.
+ABI = {
+    "bookworm": ("2.3.ABIv19(2.3.19.1)", "2.3.ABIv18(2.3.18.0)"),
+    "trixie": ("2.4.ABIv1", "2.4.ABIv0"),
+}
 LEFTOVER = "hello"
 
 
-def apply(lab: Lab, *args: str) -> dict[str, dict]:
-    """Apply Dovecot's component to the second relay; returns its states by their IDs, also of a failed apply."""
+def apply(lab: Lab, host: Host, *args: str) -> dict[str, dict]:
+    """Apply Dovecot's component; returns its states by their IDs, also of a failed apply."""
     try:
-        states = lab.salt_ssh("_two.test", "state.apply", "chatmail.dovecot", *args)
+        states = lab.salt_ssh(host.name, "state.apply", "chatmail.dovecot", *args)
     except SaltFailed as failed:
         assert isinstance(failed.result, dict), failed
         states = failed.result
@@ -33,13 +39,13 @@ def instant(host: Host) -> bool:
 
 
 @pytest.fixture
-def relay(lab, two_host, two):
-    """The second relay; afterwards it is mended, as an operator would do it."""
-    yield two_host
-    states = apply(lab)
+def relay(lab, one_host):
+    """The relay; afterwards it is mended, as an operator would do it."""
+    yield one_host
+    states = apply(lab, one_host)
     assert {name: state["comment"] for name, state in states.items() if not state["result"]} == {}
-    assert instant(two_host)
-    assert apply(lab)["dovecot-current"]["changes"] == {}
+    assert instant(one_host)
+    assert apply(lab, one_host)["dovecot-current"]["changes"] == {}
 
 
 def test_no_compiler_stays_on_the_relay(one_host):
@@ -47,38 +53,39 @@ def test_no_compiler_stays_on_the_relay(one_host):
     assert one_host.run(["ls", "-A", "/var/lib/chatmail"], check=False).stdout.split() == []
 
 
-def test_a_dovecot_of_another_abi_works_without_the_plugin_until_the_next_apply(lab, relay, two):
+def test_a_dovecot_of_another_abi_works_without_the_plugin_until_the_next_apply(lab, relay, one):
     """As after a security upgrade: Dovecot restarts, and the plugin is for the Dovecot before."""
-    relay.run(["sed", "-i", "s/ABIv19(2.3.19.1)/ABIv18(2.3.18.0)/", PLUGIN])
+    fitting, other = ABI[relay.release]
+    relay.run(["sed", "-i", f"s/{fitting}/{other}/", PLUGIN])
     relay.run(["systemctl", "restart", "dovecot"])
     assert not instant(relay)
-    new_user(two)
+    new_user(one)
     log = relay.run(["journalctl", "-u", "dovecot", "-n", "50", "-o", "cat"]).stdout
     assert "no instant notifications" in log
 
-    pending = apply(lab, "test=True")["dovecot-instant-plugin"]
+    pending = apply(lab, relay, "test=True")["dovecot-instant-plugin"]
     assert pending["result"] is None
-    assert pending["changes"]["dovecot"]["old"] == "2.3.ABIv18(2.3.18.0)"
-    states = apply(lab)
-    assert states["dovecot-instant-plugin"]["changes"]["dovecot"]["new"] == "2.3.ABIv19(2.3.19.1)"
+    assert pending["changes"]["dovecot"]["old"] == other
+    states = apply(lab, relay)
+    assert states["dovecot-instant-plugin"]["changes"]["dovecot"]["new"] == fitting
     assert "restarted" in states["dovecot-current"]["comment"]
     assert instant(relay)
     assert installed(relay, COMPILER) == set()
 
 
-def test_a_removed_plugin_is_built_again(lab, relay, two):
+def test_a_removed_plugin_is_built_again(lab, relay, one):
     relay.run(["rm", PLUGIN])
-    assert apply(lab)["dovecot-instant-plugin"]["result"] is True
+    assert apply(lab, relay)["dovecot-instant-plugin"]["result"] is True
     assert instant(relay)
-    new_user(two)
+    new_user(one)
 
 
-def test_a_plugin_that_cannot_be_built_leaves_dovecot_working_and_no_compiler(lab, relay, two):
+def test_a_plugin_that_cannot_be_built_leaves_dovecot_working_and_no_compiler(lab, relay, one):
     relay.run(["rm", PLUGIN])
     relay.run(["systemctl", "restart", "dovecot"])
     relay.write("/usr/local/bin/gcc", "#!/bin/sh\necho 'internal compiler error' >&2\nexit 4\n", mode="0755")
     try:
-        states = apply(lab)
+        states = apply(lab, relay)
     finally:
         relay.run(["rm", "/usr/local/bin/gcc"])
     failed = {name for name, state in states.items() if state["result"] is False}
@@ -89,13 +96,13 @@ def test_a_plugin_that_cannot_be_built_leaves_dovecot_working_and_no_compiler(la
     assert states["dovecot-instant-plugin"]["changes"] == {}
     assert installed(relay, COMPILER) == set()
     assert not instant(relay)
-    new_user(two)
+    new_user(one)
 
 
 def test_packages_that_a_killed_build_left_are_purged_and_no_others(lab, relay):
     relay.run(["apt-get", "-qq", "install", "--no-install-recommends", LEFTOVER], timeout=120)
     relay.write("/var/lib/chatmail/dovecot-build-packages", f"{LEFTOVER}\n")
-    plugin = apply(lab)["dovecot-instant-plugin"]
+    plugin = apply(lab, relay)["dovecot-instant-plugin"]
     assert plugin["result"] is True
     assert list(plugin["changes"]) == [LEFTOVER]
     assert installed(relay, [LEFTOVER, "dovecot-core"]) == {"dovecot-core"}
@@ -105,7 +112,7 @@ def test_a_limit_that_the_container_cannot_raise_is_a_warning_that_says_what_to_
     """In the lab's hosts /proc/sys is read-only."""
     path = "/etc/sysctl.d/99-never-written.conf"
     (state,) = lab.salt_ssh(
-        "_one.test", "state.single", "chatmail_dovecot.inotify_limits", f"name={path}", "minimum=2000000000"
+        one_host.name, "state.single", "chatmail_dovecot.inotify_limits", f"name={path}", "minimum=2000000000"
     ).values()
     assert (state["result"], state["changes"]) == (True, {})
     assert "max_user_instances" in state["warnings"][0]
@@ -113,8 +120,8 @@ def test_a_limit_that_the_container_cannot_raise_is_a_warning_that_says_what_to_
     assert one_host.run(["test", "-e", path], check=False).returncode == 1
 
 
-def test_dovecots_limits_of_inotify_are_raised_or_missed_aloud(applied):
-    (state,) = [s for s in applied["_one.test"].states.values() if s["__id__"] == "dovecot-inotify-limits"]
+def test_dovecots_limits_of_inotify_are_raised_or_missed_aloud(applied, one_host):
+    (state,) = [s for s in applied[one_host.name].states.values() if s["__id__"] == "dovecot-inotify-limits"]
     limits = [int(word.rstrip(",;")) for word in state["comment"].split() if word.rstrip(",;").isdigit()][:-1]
     assert len(limits) == 2
     assert all(limit >= 65535 for limit in limits) is ("warnings" not in state)

@@ -12,6 +12,7 @@ from test.mail_clients import ImapClient, port_25, unchecked_tls
 from test.relay.chat import credentials
 from test.relay.delivery import User
 
+ON_BOTH_RELEASES = True
 NAME = 9  # username_min_length and username_max_length
 
 LOGINS = pytest.mark.parametrize("login", [imap_login, smtp_login])

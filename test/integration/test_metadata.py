@@ -14,6 +14,7 @@ from test.messages import encrypted
 from test.push_server import PushServer
 from test.relay.delivery import User, new_user
 
+ON_BOTH_RELEASES = True
 CA_FILE = "/usr/local/share/ca-certificates/push-server.crt"
 QUEUE = "pending_notifications"
 

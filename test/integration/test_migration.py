@@ -72,8 +72,8 @@ def old(lab: Lab) -> Iterator[Host]:
 
 @pytest.fixture(scope="module")
 def new(lab: Lab) -> Iterator[Host]:
-    """A bare host on which the relay's users are going to have other numbers."""
-    host = lab.add(NEW)
+    """A bare host with the next release, on which the relay's users are going to have other numbers."""
+    host = lab.add(NEW, "trixie")
     set_pillar(lab, host)
     for name in ("one", "two", "three"):
         host.run(["useradd", "--system", name])

@@ -58,7 +58,7 @@ def policy(lab, one_host, two_host):
     one_host.write(f"{TRUSTED}-policy.crt", certificate.decode())
     one_host.write(f"{TRUSTED}-mx.crt", two_host.read("/etc/ssl/certs/mailserver.pem"))
     one_host.run(["update-ca-certificates"])
-    one_host.run(["systemctl", "restart", "postfix-mta-sts-resolver", "postfix@-"])
+    one_host.run(["systemctl", "restart", "postfix-mta-sts-resolver", "postfix"])
     lab.publish(POLICY_HOST, "A", [str(two_host.ipv4)])
     lab.publish(DOMAIN, "MX", ["10 _two.test."])
 
@@ -76,7 +76,7 @@ def policy(lab, one_host, two_host):
     two_host.run(["systemctl", "start", "nginx"])
     one_host.run(["rm", f"{TRUSTED}-policy.crt", f"{TRUSTED}-mx.crt"])
     one_host.run(["update-ca-certificates", "--fresh"])
-    one_host.run(["systemctl", "restart", "postfix-mta-sts-resolver", "postfix@-"])
+    one_host.run(["systemctl", "restart", "postfix-mta-sts-resolver", "postfix"])
 
 
 def waits(host, reason: str) -> None:
@@ -117,7 +117,7 @@ def test_mail_waits_where_no_server_is_named_by_the_policy(one_host, alice, poli
     one_host.run(["rm", "-f", "/var/lib/mta-sts/cache.db"])
     one_host.run(["systemctl", "start", "postfix-mta-sts-resolver"])
     # An smtp(8) process keeps what it was told for half a minute.
-    one_host.run(["systemctl", "restart", "postfix@-"])
+    one_host.run(["systemctl", "restart", "postfix"])
     send(alice)
     waits(one_host, "not verified")
 

@@ -16,13 +16,17 @@ import dns.message
 import dns.query
 import pytest
 
+from test.integration.conftest import peculiar
 from test.lab import Host, Lab
 from test.lab.saltconf import SaltFailed
 from test.salt.minion import CHECKOUT
 
 DRIVER = Path(__file__).with_name("status_on_host.py")
 DIRECTORY = "/root/status"
-MAILBOXES = "/home/vmail/mail/_one.test"
+ON_BOTH_RELEASES = True
+# Faults are told as on the first relay; `fitted` tells them of another.
+FIRST, FIRST_POSTFIX = "_one.test", "postfix@-"
+MAILBOXES = f"/home/vmail/mail/{FIRST}"
 CERTIFICATE, KEY = "/etc/ssl/certs/mailserver.pem", "/etc/ssl/private/mailserver.key"
 RELAY = "/etc/chatmail/relay.json"
 PLUGIN = "/usr/lib/dovecot/modules/lib20_imap_instant_plugin.so"
@@ -89,8 +93,8 @@ def dead(unit: str, level: str = "error") -> Fault:
         f"systemctl stop {unit}",
         f"systemctl start {unit}",
         "services",
-        f"^{re.escape(name)} is stopped: .",
-        f"^systemctl restart {re.escape(name)}",
+        f"^{name} is stopped: .",
+        f"^systemctl restart {name}",
         level,
     )
 
@@ -114,7 +118,7 @@ def saved(path: str, change: str, **more) -> dict:
 
 
 FAULTS = [
-    dead("postfix@-.service"),
+    dead(f"{FIRST_POSTFIX}.service"),
     dead("dovecot.service"),
     dead("doveauth.service"),
     dead("filtermail.service"),
@@ -129,7 +133,7 @@ FAULTS = [
     dead("lastlogin.service", "warning"),
     dead("coturn.service", "warning"),
     dead("chatmail-turn.socket", "warning"),
-    taken("postfix@-", "0.0.0.0", 25),
+    taken(FIRST_POSTFIX, "0.0.0.0", 25),
     taken("filtermail", "127.0.0.1", 10080),
     Fault(
         "crash-loop",
@@ -226,8 +230,8 @@ FAULTS = [
     ),
     Fault(
         "mailbox-owner",
-        f"mkdir {MAILBOXES}/restored1@_one.test",
-        f"rmdir {MAILBOXES}/restored1@_one.test",
+        f"mkdir {MAILBOXES}/restored1@{FIRST}",
+        f"rmdir {MAILBOXES}/restored1@{FIRST}",
         "mailboxes",
         rf"^the owner of 1 of \d+ directories in {MAILBOXES} is not vmail",
         f"^chown -R vmail:vmail {MAILBOXES}",
@@ -331,7 +335,7 @@ LIMITED = next(
 
 @pytest.fixture(scope="module")
 def examine(lab: Lab, one_host: Host) -> Iterator[Callable[..., dict]]:
-    """What status finds on the first relay now. At the end of all tests nothing is found."""
+    """What status finds on the relay now. At the end of all tests nothing is found."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         tar.add(CHECKOUT / "_modules", "extensions/modules")
@@ -356,17 +360,22 @@ def examine(lab: Lab, one_host: Host) -> Iterator[Callable[..., dict]]:
     while (found := examine()["findings"]) and time.monotonic() < deadline:
         time.sleep(1)
     assert found == []
-    assert "status-probe" not in one_host.run(["ls", MAILBOXES]).stdout
+    assert "status-probe" not in one_host.run(["ls", fitted(MAILBOXES, one_host)]).stdout
     one_host.run(["sh", "-c", BACK])
+
+
+def fitted(text: str, host: Host) -> str:
+    return text.replace(FIRST, host.name).replace(FIRST_POSTFIX, peculiar(host)["postfix_unit"])
 
 
 @contextlib.contextmanager
 def broken(host: Host, fault: Fault) -> Iterator[None]:
-    host.run(["sh", "-c", fault.inject], check=False)
+    inject, undo = fitted(fault.inject, host), fitted(fault.undo, host)
+    host.run(["sh", "-c", inject], check=False)
     try:
         yield
     finally:
-        host.run(["sh", "-c", fault.undo])
+        host.run(["sh", "-c", undo])
 
 
 def only(found: dict) -> dict:
@@ -381,8 +390,8 @@ def test_a_fault_is_named_alone_with_what_to_do(one_host: Host, examine, fault: 
         found = examine(fault.clock_s)
     finding = only(found)
     assert (finding["check"], finding["level"]) == (fault.check, fault.level)
-    assert re.search(fault.what, finding["what"])
-    assert re.search(fault.do, finding["do"])
+    assert re.search(fitted(fault.what, one_host), finding["what"])
+    assert re.search(fitted(fault.do, one_host), finding["do"])
     assert found["level"] == fault.level
 
 
@@ -400,12 +409,13 @@ OTHER_KEY = ['"v=DKIM1; k=rsa; p=MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAKZ"']
 @pytest.mark.parametrize(
     ("record", "values", "what"),
     [
-        ("_one.test. MX", [], "is missing"),
-        ("opendkim._domainkey._one.test. TXT", OTHER_KEY, "is wrong: it is not the key with which this host signs"),
+        (f"{FIRST}. MX", [], "is missing"),
+        (f"opendkim._domainkey.{FIRST}. TXT", OTHER_KEY, "is wrong: it is not the key with which this host signs"),
     ],
     ids=["gone", "other-key"],
 )
-def test_a_record_that_is_not_as_wanted_is_named(lab: Lab, examine, record, values, what):
+def test_a_record_that_is_not_as_wanted_is_named(lab: Lab, one_host: Host, examine, *, record, values, what):
+    record = fitted(record, one_host)
     question = dns.message.make_query(*record.split())
     served = [rdata.to_text() for rdata in dns.query.tcp(question, str(lab.name_server.ipv4), timeout=20).answer[0]]
     lab.withdraw(*record.split())
@@ -440,7 +450,7 @@ def test_a_dead_destination_is_named_tried_and_dropped(lab: Lab, one_host: Host,
     try:
         one_host.run(["sh", "-c", send])
         deadline = time.monotonic() + 60
-        while (lines := queue(lab))[0]["deferred"] < 101 and time.monotonic() < deadline:
+        while (lines := queue(lab, one_host))[0]["deferred"] < 101 and time.monotonic() < deadline:
             time.sleep(1)
         assert [(line["destination"], line["messages"]) for line in lines] == [("dead.test", 101), ("other.test", 1)]
         assert "Connection refused" in lines[0]["reason"]
@@ -450,45 +460,45 @@ def test_a_dead_destination_is_named_tried_and_dropped(lab: Lab, one_host: Host,
         assert re.search("^101 messages wait for dead.test, since .*: .*Connection refused", finding["what"])
         assert re.search("^salt-ssh relay chatmail_queue.retry dead.test once", finding["do"])
 
-        assert lab.salt_ssh("_one.test", "chatmail_queue.retry", "other.test") == {"tried": 1}
-        assert lab.salt_ssh("_one.test", "chatmail_queue.drop", "dead.test") == {"dropped": 100, "kept": 1}
-        assert [line["messages"] for line in queue(lab)] == [1, 1]
+        assert lab.salt_ssh(one_host.name, "chatmail_queue.retry", "other.test") == {"tried": 1}
+        assert lab.salt_ssh(one_host.name, "chatmail_queue.drop", "dead.test") == {"dropped": 100, "kept": 1}
+        assert [line["messages"] for line in queue(lab, one_host)] == [1, 1]
         with pytest.raises(SaltFailed, match=r"nothing waits for nobody\.test"):
-            lab.salt_ssh("_one.test", "chatmail_queue.drop", "nobody.test")
+            lab.salt_ssh(one_host.name, "chatmail_queue.drop", "nobody.test")
     finally:
         one_host.run(["postsuper", "-d", "ALL"])
         lab.withdraw("dead.test", "A")
         lab.withdraw("other.test", "A")
 
 
-def queue(lab: Lab) -> list[dict]:
-    return lab.salt_ssh("_one.test", "chatmail_queue.list")
+def queue(lab: Lab, host: Host) -> list[dict]:
+    return lab.salt_ssh(host.name, "chatmail_queue.list")
 
 
 def test_a_killed_probe_leaves_nothing_for_the_next(one_host: Host, examine):
     make = "PYTHONPATH=/usr/local/lib/chatmaild exec runuser -u vmail -- python3 -P -m chatmaild.accounts make-probes"
     one_host.run(["sh", "-c", make])
-    assert "status-probe-1@" in one_host.run(["ls", MAILBOXES]).stdout
+    assert "status-probe-1@" in one_host.run(["ls", fitted(MAILBOXES, one_host)]).stdout
     assert examine()["findings"] == []
-    assert "status-probe" not in one_host.run(["ls", MAILBOXES]).stdout
+    assert "status-probe" not in one_host.run(["ls", fitted(MAILBOXES, one_host)]).stdout
 
 
 def test_people_see_lines_machines_json_and_both_an_exit_code(lab: Lab, one_host: Host, examine):
     def status(*options: str) -> subprocess.CompletedProcess:
-        program, config, *_ = lab.salt_ssh_argv("_one.test")
-        argv = [program, config, *options, "_one.test", "chatmail_relay.status"]
+        program, config, *_ = lab.salt_ssh_argv(one_host.name)
+        argv = [program, config, *options, one_host.name, "chatmail_relay.status"]
         return subprocess.run(argv, capture_output=True, text=True, cwd=CHECKOUT, timeout=120, check=False)
 
     well = status()
     assert (well.returncode, well.stderr) == (0, "")
-    assert well.stdout.startswith("_one.test: all is well")
+    assert well.stdout.startswith(f"{one_host.name}: all is well")
     assert re.search(r"ok +probe +a message took \d\.\d\d s", well.stdout)
     assert "open in the firewall TCP 25 80 143 443 465 587 993; UDP 3478 49152-65535" in well.stdout
     with broken(one_host, dead("filtermail.service")):
         ill = status("--out=json")
         seen = status()
     assert ill.returncode == seen.returncode == 20
-    assert only(json.loads(ill.stdout)["_one.test"])["what"] == "filtermail is stopped: nobody can send"
+    assert only(json.loads(ill.stdout)[one_host.name])["what"] == "filtermail is stopped: nobody can send"
     assert "FAULT    services    filtermail is stopped: nobody can send" in seen.stdout
     assert "do  systemctl restart filtermail" in seen.stdout
     assert max(map(len, seen.stdout.splitlines())) <= 80
