@@ -37,7 +37,7 @@ unit: venv       ## tests that need no lab: unit, functional, render
 	$(VENV)/bin/pytest -n 2 --dist worksteal $(UNIT)
 
 # Two labs side by side, a module at a time in each; they are taken down whatever the tests say.
-integration: venv lab-deps   ## tests on booted Debian 12 hosts in the lab
+integration: venv lab-deps   ## tests on booted Debian 12 and 13 hosts in the lab
 	$(VENV)/bin/pytest -n 2 --dist loadfile --timeout 900 --durations 25 test/integration
 
 # With RELAY2= also what goes between two relays, and with SSH=root@HOST what is to be looked at on the host.
@@ -71,7 +71,7 @@ bench-attack: venv lab-deps    ## honest mail beside slow attackers: make bench-
 lab-deps: venv   ## what the lab and its tests need from Debian
 	$(LAB) deps
 
-lab-up: venv     ## bring the lab up: a name server and two bare hosts, _one.test and _two.test
+lab-up: venv     ## bring the lab up: a name server and two bare hosts, _one.test (Debian 12) and _two.test (13)
 	$(LAB) up
 
 lab-down: venv   ## take the lab down: no process, interface, mount or file stays

@@ -49,6 +49,17 @@ ELSEWHERE = {
         "test/integration/test_migration.py",
         '"tools.migrate", "--reopen"',
     ),
+    **{
+        command: ("test/integration/test_upgrade.py", words)
+        for command, words in {
+            "apt update": 'command("apt update")',
+            "apt full-upgrade": 'command("apt -o")',
+            "systemctl mask --now postfix@- postfix dovecot": 'command("systemctl mask")',
+            "grep -rl bookworm /etc/apt/sources.list* | xargs sed -i s/bookworm/trixie/g": 'command("grep -rl")',
+            "apt -o Dpkg::Options::=--force-confold full-upgrade": 'command("apt -o")',
+            "reboot": '"poweroff"',
+        }.items()
+    },
     "salt relay state.apply chatmail": ("test/integration/test_ways_to_apply.py", '"state.apply", "chatmail"'),
     # With a pending upgrade of Debian's it is not well.
     "salt-ssh relay chatmail_relay.status": ("test/integration/test_status.py", '"chatmail_relay.status"'),

@@ -1,4 +1,4 @@
-"""Disposable Debian 12 hosts on one machine: the lab in which the formula is proven.
+"""Disposable Debian 12 and 13 hosts on one machine: the lab in which the formula is proven.
 
 Use it from tests as ``from test.lab import Lab`` and from a shell as ``python -m test.lab up``; README.rst
 beside this file says how.

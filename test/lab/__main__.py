@@ -11,7 +11,7 @@ from test.lab.lab import DEFAULT_HOSTS, Lab
 
 
 def parser() -> argparse.ArgumentParser:
-    main = argparse.ArgumentParser(prog="python -m test.lab", description="Disposable Debian 12 hosts on this machine.")
+    main = argparse.ArgumentParser(prog="python -m test.lab", description="Disposable Debian hosts on this machine.")
     commands = main.add_subparsers(dest="command", required=True)
     commands.add_parser("deps", help="install what the lab and its tests need on this machine")
     up = commands.add_parser("up", help="bring the lab up, or what has died of it")
