@@ -2,6 +2,7 @@
 
 import base64
 import os
+from collections.abc import Callable
 
 SESSION_KEY, PASSWORD_SESSION_KEY, LITERAL, ENCRYPTED = 1, 3, 11, 18
 
@@ -87,6 +88,43 @@ def version_line(sender: str, recipient: str) -> bytes:
     return encrypted(sender, recipient, armored=armor(encrypted_payload(), "Version: Some Client 1.0\r\n"))
 
 
+def _client(
+    preamble: str = "", armor_headers: str = "", change: tuple[str, str] = ("", "")
+) -> Callable[[str, str], bytes]:
+    """A message as a client shapes it: its preamble, its header lines in the armor, a text that it writes otherwise."""
+
+    def build(sender: str, recipient: str) -> bytes:
+        armored = armor(encrypted_payload(), armor_headers)
+        message = encrypted(sender, recipient, armored=armored, preamble=preamble)
+        return message.replace(*(text.encode() for text in change)) if change[0] else message
+
+    return build
+
+
+_RFC_4880 = "This is an OpenPGP/MIME encrypted message (RFC 4880 and 3156)\r\n"
+_ATTACHED = 'Content-Type: application/octet-stream; name="encrypted.asc"'
+CLIENTS = {
+    "Delta Chat": encrypted,
+    "Thunderbird": _client(_RFC_4880, change=(BOUNDARY, "------------GRBMPXxF0TFHRTWz0i5hSkCc")),
+    "Enigmail": _client(_RFC_4880, "Charset: utf-8\r\n"),
+    "GPGMail": _client("This is an OpenPGP/MIME encrypted message (RFC 2440 and 3156)\r\n"),
+    "Mailvelope": _client(_RFC_4880, "Version: Mailvelope v4.3.1\r\nComment: https://www.mailvelope.com\r\n"),
+    "Proton Mail": _client(_RFC_4880, "Version: ProtonMail\r\n"),
+    "K-9 Mail": _client(change=(BOUNDARY, "----CI5F8QM2UGIMT9XZ5MAPJXT8L0B8XZ")),
+    "FairEmail": _client(change=(_ATTACHED, "Content-Type: application/octet-stream; name=encrypted.asc")),
+    "Mutt": _client(
+        change=(
+            'multipart/encrypted; protocol="application/pgp-encrypted";\r\n boundary="sample-boundary"',
+            'multipart/encrypted; protocol="application/pgp-encrypted";\r\n\tboundary="sample-boundary"',
+        )
+    ),
+    "KMail": _client(change=("Version: 1\r\n\r\n--", "Version: 1\r\n--")),
+    "GnuPG before 2.1": _client("", "Version: GnuPG v2.0.22 (GNU/Linux)\r\n"),
+}
+# Users of a relay are not to tell it; see openpgp.py.
+CLIENTS_THAT_TELL_THEIR_NAME = {"Enigmail", "Mailvelope", "Proton Mail", "GnuPG before 2.1"}
+
+
 def legacy_packets(sender: str, recipient: str) -> bytes:
     """Like `encrypted`, with a session key packet as GnuPG writes it."""
     payload = legacy_packet(SESSION_KEY, b"\x03" + os.urandom(270)) + packet(ENCRYPTED, os.urandom(500))
@@ -141,6 +179,14 @@ def securejoin(
             f'Content-Type: multipart/mixed; boundary="{BOUNDARY}"\r\n\r\n'
             f"--{BOUNDARY}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n\r\n--{BOUNDARY}--\r\n"
         ).encode()
+    )
+
+
+def securejoin_single(sender: str, recipient: str, text: str = "Secure-Join: vg-request") -> bytes:
+    """The request for a key as Delta Chat 2.59 sends it: one text, no multipart."""
+    return (
+        _headers(sender, recipient, "[...]", "Secure-Join: vg-request\r\nChat-Version: 1.0\r\n")
+        + f'Content-Type: text/plain; charset="utf-8"\r\n\r\n{text}\r\n'.encode()
     )
 
 

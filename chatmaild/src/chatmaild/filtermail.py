@@ -80,17 +80,17 @@ def outgoing_rules(config: Config, envelope: Envelope, message: mime.Entity) -> 
     author = from_address(message)
     if not same(author, envelope.sender):
         raise Refused(f"500 Invalid FROM <{author}> for <{envelope.sender}>")
-    encrypted = openpgp.is_encrypted_message(message, outgoing=True)
-    logger.info("Outgoing: Filtering %s mail.", "encrypted" if encrypted else "unencrypted")
+    why_not = unencrypted(message, outgoing=True)
+    logger.info("Outgoing: Filtering %s mail.", "unencrypted" if why_not else "encrypted")
     if not (
-        encrypted
+        not why_not
         or is_securejoin_request(message)
         or any(same(envelope.sender, item) for item in config.passthrough_senders)
         or is_autocrypt_setup(message, envelope.sender, recipients)
         or all(passes_recipient(config, to) for to in recipients)
     ):
         logger.info("Rejected unencrypted mail")
-        raise Refused(ENCRYPTION_NEEDED)
+        raise Refused(why_not)
     if is_disabled(config, envelope.sender):
         recipients = []
     return Envelope(envelope.sender, recipients)
@@ -100,14 +100,14 @@ def incoming_rules(config: Config, envelope: Envelope, message: mime.Entity) -> 
     """What others may send: encrypted mail, and bounces; see `examine`. `IncomingFilter` checks where it is from."""
     author = from_address(message)
     recipients = [to for to in envelope.recipients if not is_disabled(config, to)]
-    encrypted = openpgp.is_encrypted_message(message, outgoing=False)
-    logger.info("Incoming: Filtering %s mail.", "encrypted" if encrypted else "unencrypted")
-    if not (encrypted or is_securejoin_request(message)):
+    why_not = unencrypted(message, outgoing=False)
+    logger.info("Incoming: Filtering %s mail.", "unencrypted" if why_not else "encrypted")
+    if why_not and not is_securejoin_request(message):
         if is_bounce(message, author):
             logger.info("Incoming: Filtering mailer-daemon message from %s", one_line(author))
         elif any(enforces_e2ee(config, to) for to in recipients):
             logger.info("Rejected unencrypted mail")
-            raise Refused(ENCRYPTION_NEEDED)
+            raise Refused(why_not)
     # Forwarders rewrite the sender, forgers choose it: no bounce may go to an address that is not the author's.
     sender = envelope.sender if same(author, envelope.sender) else ""
     return Envelope(sender, recipients)
@@ -127,14 +127,26 @@ def from_address(message: mime.Entity) -> str:
     return author
 
 
+def unencrypted(message: mime.Entity, *, outgoing: bool) -> str:
+    """The reply to a message that is not encrypted, "" for one that is; who sends PGP/MIME is told what is wrong."""
+    try:
+        openpgp.require_encrypted_message(message, outgoing=outgoing)
+    except openpgp.NotEncrypted as error:
+        return f"{ENCRYPTION_NEEDED} ({error})" if str(error) else ENCRYPTION_NEEDED
+    return ""
+
+
 def is_securejoin_request(message: mime.Entity) -> bool:
-    """Whether this is the one cleartext message by which a contact without known key is asked for it."""
+    """Whether this is the one cleartext message by which a contact without known key is asked for it.
+
+    It is one text, which may be the only part of a multipart.
+    """
     try:
         if message.value(b"secure-join") not in SECUREJOIN_REQUESTS:
             return False
-        if not message.content_type().startswith("multipart/"):
-            return False
-        (part,) = message.parts(1, padding=False)
+        part = message
+        if message.content_type().startswith("multipart/"):
+            (part,) = message.parts(1, padding=mime.no_text)
         if part.content_type() != "text/plain" or part.end - part.start > SECUREJOIN_TEXT_MAX:
             return False
         text = part.body().strip().lower()

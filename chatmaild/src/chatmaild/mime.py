@@ -6,6 +6,7 @@ chooses where readers differ. Here nothing nests, and what different readers wou
 
 import binascii
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 HEADERS_MAX = 256 * 1024  # octets of one header section
@@ -32,6 +33,7 @@ _NO_QUOTED_PRINTABLE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r\n)|[^\t\r\n -~]|[ \t]
 _IDENTITY = (b"", b"7bit", b"8bit", b"binary")  # transfer encodings that change nothing
 
 Octets = bytes | bytearray
+Padding = Callable[[bytes, bytes], bool]  # are these preamble and epilogue allowed?
 
 
 class MalformedMessage(ValueError):
@@ -122,37 +124,38 @@ class Entity:
                 raise MalformedMessage("unknown content-transfer-encoding")
         return decoded, 0, len(decoded)
 
-    def parts(self, most: int, *, padding: bool) -> list["Entity"]:
+    def parts(self, most: int, *, padding: Padding) -> list["Entity"]:
         """Split a multipart body (RFC 2046 section 5.1).
 
         :param most: how many parts are allowed; looking stops there.
-        :param padding: whether text is allowed in the preamble and the epilogue, which readers do not show.
-        :raises MalformedMessage: boundary or closing delimiter are missing, there are more parts, or a line looks like
-            a delimiter to some readers but not to others.
+        :param padding: whether a preamble and an epilogue, which readers do not show, are allowed.
+        :raises MalformedMessage: boundary or closing delimiter are missing, there are more parts, a line looks like a
+            delimiter to some readers but not to others, or there is `padding` that is not allowed.
         """
         delimiter = b"--" + self._boundary()
         # The line break before a delimiter belongs to it; the one before the first may be that of the header section.
         at = self.start - 2 if self.message.startswith(delimiter, self.start) else self._find(delimiter, self.start)
-        if not padding and at > self.start and not self._is_blank(self.start, at):
-            raise MalformedMessage("text before the first part")
+        preamble = self._octets(self.start, at)
         entities: list[Entity] = []
         while True:
             after = at + 2 + len(delimiter)
             closing = self.message.startswith(b"--", after)
             line_end = _PADDING.match(self.message, after + 2 * closing, self.end)
             if line_end is None:
-                raise MalformedMessage("a line that begins with the boundary goes on")
+                raise self._malformed(after, "the boundary, and more")
             if closing:
                 break
             if len(entities) == most:
-                raise MalformedMessage(f"more than {most} parts")
+                raise self._malformed(after, f"more than {most} parts")
             # An empty header section leaves no room for its own line break before the next delimiter.
             at = self._find(delimiter, line_end.end() - 2)
             entities.append(parse(self.message, line_end.end(), max(at, line_end.end())))
-        if self.message.find(b"\r\n" + delimiter, after, self.end) >= 0:
-            raise MalformedMessage("a boundary after the last part")
-        if not padding and not self._is_blank(line_end.end(), self.end):
-            raise MalformedMessage("text after the last part")
+        if (again := self.message.find(b"\r\n" + delimiter, after, self.end)) >= 0:
+            raise self._malformed(again + 2, "a boundary after the last part")
+        if not padding(preamble, b""):
+            raise self._malformed(self.start, "text before the first part")
+        if not padding(b"", self._octets(line_end.end(), self.end)):
+            raise self._malformed(line_end.end(), "text after the last part")
         return entities
 
     def _find(self, delimiter: bytes, start: int) -> int:
@@ -161,8 +164,21 @@ class Entity:
             raise MalformedMessage("multipart without closing delimiter")
         return at
 
-    def _is_blank(self, start: int, end: int) -> bool:
-        return not bytes(memoryview(self.message)[start:end]).strip()
+    def _octets(self, start: int, end: int) -> bytes:
+        return bytes(memoryview(self.message)[start : max(start, end)])
+
+    def _malformed(self, at: int, text: str) -> MalformedMessage:
+        return MalformedMessage(f"line {line_number(self.message, at)}: {text}")
+
+
+def no_text(preamble: bytes, epilogue: bytes) -> bool:
+    """Whether there is white space alone around the parts; see `Entity.parts`."""
+    return not preamble.strip() and not epilogue.strip()
+
+
+def line_number(message: Octets, at: int) -> int:
+    """The number, from 1, of the line in which the offset `at` is."""
+    return message.count(b"\r\n", 0, at) + 1
 
 
 def parse(message: Octets, start: int = 0, end: int | None = None) -> Entity:

@@ -487,6 +487,7 @@ def test_messages_beyond_the_burst_are_refused_before_they_are_sent(start_filter
         (messages.legacy_packets, "250 OK"),
         (messages.partial_lengths, "250 OK"),
         (messages.securejoin, "250 OK"),
+        (messages.securejoin_single, "250 OK"),
         (messages.version_line, ENCRYPTION_NEEDED),
         (messages.plain, ENCRYPTION_NEEDED),
         (messages.fake_encrypted, ENCRYPTION_NEEDED),
@@ -498,7 +499,7 @@ def test_messages_beyond_the_burst_are_refused_before_they_are_sent(start_filter
 )
 def test_users_send_encrypted_mail_only(outgoing, build, reply):
     message = build(ALICE, CAROL)
-    assert outgoing.mail(ALICE, CAROL, message) == reply
+    assert outgoing.mail(ALICE, CAROL, message).startswith(reply)
     assert [transaction.message for transaction in outgoing.next.delivered] == [message] * (reply == "250 OK")
 
 
@@ -576,6 +577,29 @@ def test_a_securejoin_request_of_another_structure_is_refused(outgoing, old, new
     assert outgoing.mail(ALICE, CAROL, message.replace(old, new, 1)) == ENCRYPTION_NEEDED
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        messages.securejoin_single(ALICE, CAROL, "Secure-Join: vg-request\r\nHi!"),
+        messages.securejoin_single(ALICE, CAROL, "Secure-Join: vg-request" + " " * 1000),
+        messages.securejoin_single(ALICE, CAROL).replace(b"text/plain", b"text/html"),
+        messages.securejoin_single(ALICE, CAROL).replace(b"Secure-Join: vg-request\r\n", b"", 1),
+        messages.securejoin_single(ALICE, CAROL).replace(
+            b"Secure-Join: vg-request\r\n", b"Secure-Join: vg-auth\r\n", 1
+        ),
+    ],
+)
+def test_a_securejoin_request_of_one_part_is_nothing_but_that(either, message):
+    either.flag(CAROL, "enforceE2EEincoming")
+    assert either.mail(ALICE, CAROL, message) == ENCRYPTION_NEEDED
+
+
+def test_who_sends_pgp_mime_is_told_in_which_line_what_is_wrong(outgoing):
+    message = messages.encrypted(ALICE, CAROL, preamble="Hi!\r\n")
+    reply = outgoing.mail(ALICE, CAROL, message)
+    assert reply == f"{ENCRYPTION_NEEDED} (line 10: text before the first part)"
+
+
 def test_an_autocrypt_setup_message_passes_to_oneself_only(outgoing):
     message = messages.autocrypt_setup(ALICE, ALICE)
     assert outgoing.mail(ALICE, ALICE, message) == "250 OK"
@@ -629,6 +653,8 @@ def test_mail_from_and_to_disabled_addresses_vanishes(outgoing):
         (messages.partial_lengths, CAROL, "250 OK"),
         (messages.version_line, CAROL, "250 OK"),
         (messages.securejoin, CAROL, "250 OK"),
+        (messages.securejoin_single, CAROL, "250 OK"),
+        *((client, CAROL, "250 OK") for client in messages.CLIENTS.values()),
         (messages.bounce, "MAILER-DAEMON@example.net", "250 OK"),
         (messages.bounce, "mailer-daemon@example.net", "250 OK"),
         (messages.bounce, CAROL, ENCRYPTION_NEEDED),
@@ -643,7 +669,7 @@ def test_mail_from_and_to_disabled_addresses_vanishes(outgoing):
 def test_a_fresh_address_receives_encrypted_mail_and_bounces_only(incoming, build, author, reply):
     incoming.flag(ALICE, "enforceE2EEincoming")
     message = build(author, ALICE)
-    assert incoming.mail(author, ALICE, message) == reply
+    assert incoming.mail(author, ALICE, message).startswith(reply)
     assert [transaction.message for transaction in incoming.next.delivered] == [message] * (reply == "250 OK")
 
 

@@ -123,6 +123,8 @@ def test_line_breaks_after_the_armor_are_ignored(trailing, outgoing):
         messages.armor(SMALL).replace(b"-----\r\n\r\n", b"-----\r\n"),  # no blank line
         messages.armor(SMALL).replace(b"-----\r\n\r\n", b"-----\r\n\r\n\r\n"),
         messages.armor(messages.encrypted_payload(100_000)),
+        messages.armor(SMALL).replace(b"\r\n", b" \t\r\n"),  # white space at the end of each line
+        messages.armor(SMALL).removesuffix(b"\r\n") + b" \r\n \r\n\t",
         b"-----BEGIN PGP MESSAGE-----\r\n\r\nwQMDAQLSBQEBAgME\r\n=0000\r\n-----END PGP MESSAGE-----",
     ],
 )
@@ -144,13 +146,18 @@ def _armored(content: str) -> bytes:
         messages.armor(SMALL).replace(b"\r\n", b"\n"),
         messages.armor(SMALL).replace(b"-----BEGIN PGP MESSAGE-----\r\n", b""),
         messages.armor(SMALL).replace(b"-----END PGP MESSAGE-----\r\n", b""),
-        messages.armor(SMALL).removesuffix(b"\r\n") + b" \r\n",
+        messages.armor(SMALL).replace(b"=abcd", b"= abcd"),
+        messages.armor(SMALL).replace(b"-----END", b" -----END"),
+        messages.armor(SMALL).replace(b"wQMD", b" wQMD"),
         messages.armor(SMALL).removesuffix(b"\r\n") + b"\n",
         messages.armor(SMALL) + b"text",
         messages.armor(SMALL).replace(b"MESSAGE", b"SIGNATURE"),
-        messages.armor(SMALL, "Comment: hello\r\n"),
-        messages.armor(SMALL, "Charset: utf-8\r\n"),
-        messages.armor(SMALL, "Hash: SHA512\r\n"),
+        messages.armor(SMALL, "Hi-Bob: hello\r\n"),
+        messages.armor(SMALL, "Comment: " + "x" * 101 + "\r\n"),
+        messages.armor(SMALL, "Comment: caf\xe9\r\n"),
+        messages.armor(SMALL, "Comment: tab\tbed\r\n"),
+        messages.armor(SMALL, "Comment: hi\r\n\r\nComment: Bob\r\n"),
+        messages.armor(SMALL, "hello\r\n"),
         messages.armor(SMALL).replace(b"wQMD", b"wQ\xc3\xa4D"),
         messages.armor(SMALL).replace(b"wQMD", b"wQ D"),
         messages.armor(b""),
@@ -181,9 +188,31 @@ def test_a_version_line_passes_only_in_incoming_mail():
     assert not is_encrypted_armor(text, outgoing=True)
 
 
-@pytest.mark.parametrize("headers", ["Version: 1\r\nVersion: 2\r\n", "Version: 1\r\nComment: x\r\n", "Version:1\r\n"])
-def test_only_one_version_line_passes(headers):
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Comment: made by some client\r\n",
+        "Version: GnuPG v2.0.22 (GNU/Linux)\r\nComment: Using GnuPG with Mozilla - http://enigmail.mozdev.org/\r\n",
+        "Version: Mailvelope v4.3.1  \r\nComment: https://www.mailvelope.com\r\n",
+        "Version: \r\nCharset: utf-8\r\nHash: SHA256, SHA512\r\nMessageID: 0123456789abcdef0123456789abcdef\r\n",
+    ],
+)
+def test_short_armor_headers_pass_in_incoming_mail_alone(headers):
+    assert is_encrypted_armor(messages.armor(SMALL, headers), outgoing=False)
+    assert not is_encrypted_armor(messages.armor(SMALL, headers), outgoing=True)
+
+
+@pytest.mark.parametrize("headers", ["Version: 1\r\nVersion: 2\r\n", "Version:1\r\n", "Comment: x\r\nComment: y\r\n"])
+def test_each_armor_header_passes_once(headers):
     assert not is_encrypted_armor(messages.armor(SMALL, headers), outgoing=False)
+
+
+def test_armor_in_one_line_is_accepted():
+    text = messages.armor(messages.encrypted_payload(5000))
+    head, body, checksum = text.partition(b"\r\n\r\n")[0], *text.partition(b"\r\n\r\n")[2].split(b"\r\n=", 1)
+    one_line = head + b"\r\n\r\n" + body.replace(b"\r\n", b"") + b"\r\n=" + checksum
+    assert is_encrypted_armor(one_line, outgoing=True)
+    assert is_encrypted_armor(one_line.replace(b"=abcd\r\n", b""), outgoing=True)
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 64, 66, 1000])
@@ -252,9 +281,47 @@ def test_a_version_line_counts_as_encrypted_in_incoming_mail_only():
 
 @pytest.mark.parametrize("place", ["preamble", "epilogue"])
 def test_text_around_the_parts_is_allowed_in_incoming_mail_only(place):
-    message = messages.encrypted(ALICE, BOB, **{place: "This is an OpenPGP/MIME encrypted message.\r\n"})
+    message = messages.encrypted(ALICE, BOB, **{place: "Hi Bob, meet me at five.\r\n"})
     assert _is_encrypted(message, outgoing=False)
     assert not _is_encrypted(message, outgoing=True)
+
+
+@pytest.mark.parametrize("text", sorted(openpgp.PREAMBLES))
+def test_a_preamble_that_programs_write_is_allowed(text):
+    for preamble in (f"{text}\r\n", f"\r\n  {text.replace(' ', '  ')}\r\n\r\n", text.replace(" ", "\r\n") + "\r\n"):
+        assert _is_encrypted(messages.encrypted(ALICE, BOB, preamble=preamble), outgoing=True)
+    for preamble in (f"{text} Hi!\r\n", f"Hi! {text}\r\n", f"{text}\r\n" * 2, f"{text}\r\n" + "\r\n" * 300 + "Hi!\r\n"):
+        assert not _is_encrypted(messages.encrypted(ALICE, BOB, preamble=preamble), outgoing=True)
+    assert not _is_encrypted(messages.encrypted(ALICE, BOB, epilogue=text), outgoing=True)
+
+
+@pytest.mark.parametrize(("name", "client"), messages.CLIENTS.items())
+def test_what_other_clients_send_is_encrypted(name, client):
+    message = client(ALICE, BOB)
+    assert _is_encrypted(message, outgoing=False)
+    assert _is_encrypted(message, outgoing=True) is (name not in messages.CLIENTS_THAT_TELL_THEIR_NAME)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"preamble": "Hi Bob!\r\n"}, "line 10: text before the first part"),
+        ({"epilogue": "Hi Bob!\r\n"}, "line 27: text after the last part"),
+        ({"armored": messages.armor(SMALL, "Comment: x\r\n")}, "line 21: this line of the armor tells what program"),
+        ({"armored": b"Hi Bob!\r\n"}, "line 20: armor of a PGP message does not begin here"),
+        ({"armored": messages.armor(SMALL) + b"Hi!\r\n"}, "line 24: text after the armor"),
+        ({"armored": messages.armor(SMALL).replace(b"wQMD", b"wQ D")}, "line 22: white space within a line of base64"),
+        ({"armored": messages.armor(SMALL).replace(b"wQMD", b"wQ!D")}, "line 22: not base64"),
+        ({"payload": b"Hi Bob!"}, ""),
+        ({"extra_parts": "--sample-boundary\r\n\r\nHi!\r\n"}, "line 26: more than 2 parts"),
+    ],
+)
+def test_a_refusal_says_in_which_line_what_is_wrong_and_quotes_nothing(changes, reason):
+    message = messages.encrypted(ALICE, BOB, **({"payload": SMALL} | changes))
+    with pytest.raises(openpgp.NotEncrypted) as refusal:
+        openpgp.require_encrypted_message(mime.parse(message), outgoing=True)
+    assert reason in str(refusal.value)
+    assert "Bob" not in str(refusal.value)
 
 
 def test_blank_lines_around_the_parts_are_no_text():
