@@ -10,6 +10,8 @@ from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
+from chatmail_session import ask
+
 RULES = "/etc/chatmail/proxy.nft"
 RUN = "/run/chatmail-proxy"
 SERVICE = "chatmail-proxy.service"
@@ -113,7 +115,8 @@ def confirm(run=RUN):
 
 def wait_until_confirmed(seconds, run=RUN):
     """
-    Wait until the rules on trial are confirmed, ``seconds`` at most; return whether they are.
+    Wait until the rules on trial are confirmed, ``seconds`` at most; return whether they are. The salt-ssh that applies
+    states to this host, if there is one, is asked to try a new connection.
 
     CLI Example:
 
@@ -122,6 +125,9 @@ def wait_until_confirmed(seconds, run=RUN):
         salt-ssh proxy chatmail_proxy.wait_until_confirmed 20
     """
     deadline = time.monotonic() + seconds
+    # Where it cannot, somebody may confirm by hand.
+    with contextlib.suppress(CommandExecutionError):
+        ask({"service": "reach"}, seconds)
     while not Path(run, "reached").exists():
         if time.monotonic() > deadline or not Path(run, "loaded").exists():
             return False

@@ -34,23 +34,26 @@ def published(name, settings, initial=False, seconds=120):
         if __opts__["test"]:
             return ret | {"result": None, "comment": f"The records would be looked at; {missing} yet."}
         return ret | {"result": False, "comment": f"{missing}. An apply of chatmail.system installs it."}
-    found = __salt__["chatmail_dns.check"](settings, initial=initial)
-    right = all(line["status"] in ("ok", "differs") for line in (found["required"] | found["recommended"]).values())
+    try:
+        if __opts__["test"]:
+            done = {"published": {}, "check": __salt__["chatmail_dns.check"](settings, initial=initial)}
+        else:
+            done = __salt__["chatmail_dns.publish"](settings, initial=initial, seconds=seconds)
+    except CommandExecutionError as error:
+        return ret | {"result": False, "comment": f"The records could not be published: {error}"}
+    found, ret["changes"] = done["check"], done["published"]
+    lines = found["required"] | found["recommended"]
+    right = all(line["status"] in ("ok", "differs") for line in lines.values())
     ret["comment"] = found["result"] if right else found["report"]
+    if ret["changes"]:
+        ret["comment"] = f"Published: {', '.join(ret['changes'])}.\n{ret['comment']}"
     server = settings["dns_update_server"] if settings["dns_update_key_file"] else None
-    if not (server and found["unpublished"]):
-        if not found["success"]:
-            ret["result"] = False
-            ret["comment"] += "\nThen apply again: it goes on from here."
-        return ret
-    if __opts__["test"]:
-        lines = found["required"] | found["recommended"]
+    if __opts__["test"] and server and found["unpublished"]:
         changes = {
             record: {"old": lines[record]["found"], "new": lines[record]["wanted"]} for record in found["unpublished"]
         }
         return ret | {"result": None, "changes": changes, "comment": f"The records would be published on {server}."}
-    try:
-        done = __salt__["chatmail_dns.publish"](settings, initial=initial, seconds=seconds)
-    except CommandExecutionError as error:
-        return ret | {"result": False, "comment": f"The records could not be published: {error}"}
-    return ret | {"result": done["success"], "changes": done["published"], "comment": done["result"]}
+    if not found["success"]:
+        ret["result"] = False
+        ret["comment"] += "\nThen apply again: it goes on from here."
+    return ret

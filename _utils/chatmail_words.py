@@ -4,7 +4,13 @@ Numbers and texts as people read them.
 No function here reads or writes anything; who has a size, an age or a long text asks here for its words.
 """
 
+import textwrap
+
 DAY_S = 86400
+# What a terminal has at least, less what state comments are indented by.
+WIDTH = 80 - 6
+_INDENT = " " * len("✓ CNAME ")
+_BAD_RECORD = ("missing", "wrong", "unknown")
 
 
 def size_text(number):
@@ -27,3 +33,53 @@ def one_line(text, limit=200):
     """Return ``text`` on one line of at most ``limit`` characters, cut with ``...``."""
     text = " ".join(text.split())
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _cut(text):
+    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+
+
+def _told(line, bad_mark, name_width):
+    """The lines of text about one record: one where all is well or nothing is there."""
+    name, rdtype = line["record"].split()
+    head = f"{'✓' if line['status'] not in _BAD_RECORD else bad_mark} {rdtype:<5} {name:<{name_width}}  "
+    remark = line.get("remark", "")
+    if line["status"] not in _BAD_RECORD:
+        return [_cut(head + line["found"]), *([_wrapped(_INDENT + remark)] if remark else [])]
+    if line["status"] == "missing" and not remark:
+        return [_cut(f"{head}missing: {line['wanted']}")]
+    texts = [_wrapped(f"{head}{line['status']}{': ' if remark else ''}{remark}")]
+    texts += [_cut(f"{_INDENT}{what:<7} {line[what]}") for what in ("wanted", "found") if line["status"] != "unknown"]
+    return [*texts, _wrapped(_INDENT + line["do"])]
+
+
+def _wrapped(text):
+    return textwrap.fill(text, WIDTH, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False)
+
+
+def records_text(required, recommended, publishable):
+    """
+    Return the text about DNS records for people.
+
+    Data that is too long for a line of a terminal is cut, and what is to be entered follows as a whole.
+
+    required, recommended
+        Lines as ``chatmail_survey`` makes them.
+    publishable
+        Whether the records can be published from here, so that there is nothing to enter.
+    """
+    lines = required + recommended
+    if not lines:
+        return ""
+    width = max(len(line["record"].split()[0]) for line in lines)
+    parts = []
+    for title, mark, group in (("Required", "✗", required), ("Recommended", "!", recommended)):
+        if group:
+            parts.append("\n".join([title, *(text for line in group for text in _told(line, mark, width))]))
+    entries = [line["enter"] for line in lines if "enter" in line]
+    if entries and publishable:
+        parts.append("An apply publishes what is missing or wrong, and so does chatmail_dns.publish.")
+    elif entries:
+        instead = ", in place of what is wrong" if any(line["status"] == "wrong" for line in lines) else ""
+        parts += [f"Enter at the provider of the domain{instead}:", "\n".join(entries)]
+    return "\n\n".join(parts)

@@ -5,18 +5,15 @@ A rotation asks and changes the DNS, which is the controller's part; keys are ma
 is the execution module's; its other functions are answered by the host.
 """
 
-from collections import ChainMap
-
-import salt.loader
 from salt.exceptions import CommandExecutionError
 
 
 def _here(function, **arguments):
     """Run a function of the execution module: what it asks of the DNS is done here, all else on the host."""
-    dns = salt.loader.raw_mod(__opts__, "chatmail_dns", __salt__)
-    here = {name: dns[name] for name in ("chatmail_dns.facts", "chatmail_dns.check", "chatmail_dns.publish")}
-    # value(): the name itself means, inside of the module, the map that is made here.
-    module = salt.loader.raw_mod(__opts__, "chatmail_dkim", ChainMap(here, __salt__.value()))
+    functions = __salt__["chatmail_controller.functions"]
+    dns = functions("chatmail_dns")
+    names = ("chatmail_dns.facts", "chatmail_dns.check", "chatmail_dns.publish")
+    module = functions("chatmail_dkim", {name: dns[name] for name in names})
     try:
         result = module[f"chatmail_dkim.{function}"](**arguments)
     except CommandExecutionError as error:

@@ -9,11 +9,6 @@ include:
 
 # An IPv4-address relay has no name to publish anything under.
 {% if settings.dns_check and not settings.ipv4_relay %}
-# Under salt-ssh, where this is a wrapper function: the key stays on the controller, which publishes what the states ask.
-{% if settings.dns_update_key_file and "chatmail_dns.answer_requests" in salt %}
-{{ salt["chatmail_dns.answer_requests"](settings) }}
-{% endif %}
-
 dns-initial:
   chatmail_dns.published:
     - settings: {{ settings | json }}

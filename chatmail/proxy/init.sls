@@ -75,13 +75,11 @@ proxy-{{ unit }}-unit:
       - chatmail_proxy: proxy-confirmed
 {% endfor %}
 
-# Under salt-ssh the controller connects anew once the rules are loaded. Without one, somebody who logs in anew does it.
-{% set controller = "chatmail_proxy.confirm_by_new_connection" in salt %}
-{% if controller %}{{ salt["chatmail_proxy.confirm_by_new_connection"]() }}{% endif %}
+# Under salt-ssh the controller makes a new connection once the rules are loaded. Without one, somebody logs in again.
 proxy-confirmed:
   chatmail_proxy.confirmed:
     - name: /etc/chatmail/proxy.nft
-    - seconds: {{ 20 if controller else 120 }}
+    - seconds: {{ 20 if "chatmail_controller.attend" in salt else 120 }}
     - require:
       - file: proxy-rules
       - file: proxy-sysctl

@@ -21,9 +21,7 @@ WRAPPED = {
     "defaults",
     "log",
     "cp",
-    "chatmail_apply",
-    "chatmail_dns",
-    "chatmail_proxy",
+    "chatmail_controller",
     "chatmail_settings",
 } | {f"grains.{function}" for function in ("get", "item", "items", "has_value", "filter_by")}
 

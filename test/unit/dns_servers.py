@@ -1,10 +1,12 @@
 """Small authoritative name servers on loopback addresses: real sockets, zones given as text, and chosen faults."""
 
+import errno
+import random
 import socket
 import socketserver
 import struct
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import dns.flags
 import dns.message
@@ -23,6 +25,28 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def on_one_port(*starters: Callable) -> tuple[int, list]:
+    """
+    Start servers, one at each address, on one port, which is free because they could bind it.
+
+    Each starter takes ``port=`` and returns a server. Returns the port and the servers. Ports are below those that the
+    kernel gives to sockets of its own choice (ip(7), ip_local_port_range).
+    """
+    for port in random.sample(range(10000, 32000), 100):
+        servers = []
+        try:
+            for start in starters:
+                servers.append(start(port=port))
+        except OSError as error:
+            for server in servers:
+                server.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return port, servers
+    raise AssertionError("no port is free at all addresses")
 
 
 class NameServer:
@@ -46,7 +70,11 @@ class NameServer:
         self.port = port
         self._seen: set[tuple] = set()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((address, port))
+        try:
+            self._socket.bind((address, port))
+        except OSError:
+            self._socket.close()
+            raise
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
         self._tcp = self._tcp_server(address, port) if fault == "truncating" else None

@@ -31,3 +31,14 @@ def test_a_confirmation_ends_the_wait(tmp_path):
     (tmp_path / "loaded").touch()
     assert chatmail_proxy.confirm(str(tmp_path))
     assert chatmail_proxy.wait_until_confirmed(5, str(tmp_path))
+
+
+def test_the_salt_ssh_that_applies_is_asked_to_connect(tmp_path, monkeypatch):
+    (tmp_path / "loaded").touch()
+
+    def reach(request, seconds):
+        assert (request, seconds) == ({"service": "reach"}, 5)
+        (tmp_path / "reached").touch()
+
+    monkeypatch.setattr(chatmail_proxy, "ask", reach)
+    assert chatmail_proxy.wait_until_confirmed(5, str(tmp_path))

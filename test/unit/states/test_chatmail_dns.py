@@ -29,10 +29,14 @@ def configure_loader_modules(testmode, dns):
         return found | {"result": "Right." if success else "1 is not right.", "report": f"Report of {lines}"}
 
     def publish(settings, initial, seconds):
+        found = check(settings, initial)
+        if not (settings["dns_update_server"] and settings["dns_update_key_file"] and found["unpublished"]):
+            return {"published": {}, "check": found}
         dns["published"].append(settings)
         if dns["error"]:
             raise CommandExecutionError(dns["error"])
-        return {"success": True, "result": "Published.", "published": CHANGES}
+        dns["line"], dns["recommended"] = RIGHT, {}
+        return {"published": CHANGES, "check": check(settings, initial)}
 
     functions = {"chatmail_dns.check": check, "chatmail_dns.publish": publish}
     return {chatmail_dns: {"__opts__": {"test": testmode}, "__salt__": functions}}
