@@ -635,17 +635,21 @@ def _collect_served(settings):
 
 
 def _judge_served(facts, settings):
-    served = {line: places for line, places in facts.items() if line != "not served"}
-    over = [place for line, places in served.items() if "; -" in line for place in places]
+    served = facts["certificates"]
+    over = [_place(place) for one in served if one["days_left"] < 0 for place in one["places"]]
     if over:
         what = f"a certificate that has ended is served, though there is a new one: {', '.join(over)}"
         return "", [Finding("error", what, "systemctl reload postfix dovecot nginx")]
     if len(served) > 1:
-        said = "; ".join(f"{', '.join(places)}: {line.rpartition('; ')[2]}" for line, places in served.items())
+        said = "; ".join(f"{', '.join(map(_place, one['places']))}: {one['days_left']} days left" for one in served)
         what = f"the daemons do not serve the same certificate ({said})"
         return "", [Finding("warning", what, "systemctl reload postfix dovecot nginx")]
-    line, places = next(iter(served.items()), ("; ", []))
-    return f"{line.rpartition('; ')[2]}, on {len(places)} ports", []
+    says = [f"{one['days_left']} days left, on {len(one['places'])} ports" for one in served]
+    return says[0] if says else "on 0 ports", []
+
+
+def _place(place):
+    return f"{place['port']} {place['daemon']}"
 
 
 def _collect_names(settings):

@@ -1,8 +1,8 @@
 """
 What operators see of functions that return more than they read: ``--out=json`` shows all of it.
 
-A function's ``report`` or ``result`` stands for the whole; records are one line each, and lists stand below what they
-have in common.
+A function's ``report`` or ``result`` stands for the whole; records are one line each, and below a certificate stands
+who serves it.
 """
 
 import shutil
@@ -26,11 +26,19 @@ def _record(record, width):
     return f"{kind}{record['type']:<5}  {record['name']:<{width}}  {', '.join(values) or 'not known yet'}"
 
 
-def _groups(groups, width):
-    """Lists by what they have in common, each below it."""
+def _certificates(shown, width):
+    """What ``chatmail_cert.show`` returns: each certificate, below it who serves it."""
+
+    def below(places):
+        return textwrap.wrap(", ".join(places), width, initial_indent="  ", subsequent_indent="  ")
+
     lines = []
-    for title, items in groups.items():
-        lines += [title, *textwrap.wrap(", ".join(items), width, initial_indent="  ", subsequent_indent="  ")]
+    for one in shown["certificates"]:
+        lines.append(f"{', '.join(one['names'])}; issued by {one['issuer']}; {one['days_left']} days left")
+        lines += below(f"{place['port']} {place['daemon']}" for place in one["places"])
+    if shown["not_served"]:
+        lines.append("not served")
+        lines += below(f"{place['port']} {place['daemon']}: {place['problem']}" for place in shown["not_served"])
     return "\n".join(lines)
 
 
@@ -43,8 +51,8 @@ def _text(result, width):
     if isinstance(result, dict):
         if "report" in result or "result" in result:
             return result.get("report") or result["result"]
-        if all(isinstance(items, list) for items in result.values()):
-            return _groups(result, width)
+        if "certificates" in result:
+            return _certificates(result, width)
     return result if isinstance(result, str) else None
 
 

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from _modules import chatmail_cert, chatmail_dns
+import chatmail_x509
+import chatmail_zone
 from test import messages
 from test.integration.conftest import PERMISSIVE
 from test.integration.leaks import apply_aloud, assert_nowhere, telling
@@ -182,10 +183,8 @@ def test_the_next_apply_ends_with_a_certificate_that_all_daemons_serve(lab, host
     for name in NAMES:
         served(lab, host, name)
     shown = lab.salt_ssh(DOMAIN, "chatmail_cert.show")
-    ports = next(
-        places for line, places in shown.items() if line.startswith(f"{', '.join(NAMES)}; issued by CN=Pebble")
-    )
-    assert {"25 postfix", "465 postfix", "587 postfix", "143 dovecot", "993 dovecot"} <= set(ports)
+    ours = next(one for one in shown["certificates"] if one["names"] == NAMES and one["issuer"].startswith("CN=Pebble"))
+    assert {25, 465, 587, 143, 993} <= {place["port"] for place in ours["places"]}
     account = lab.salt_ssh(DOMAIN, "chatmail_cert.acme_account")
     assert account.startswith("https://ns.test:14000/")
     assert host.run(["systemctl", "is-active", "acmetool.timer"]).stdout == "active\n"
@@ -198,7 +197,7 @@ def test_the_mta_sts_policy_is_served_under_its_own_name(lab, host):
         answer = tls.makefile("rb").read().decode()
     header, _, policy = answer.partition("\r\n\r\n")
     assert header.startswith("HTTP/1.1 200")
-    assert policy.splitlines() == chatmail_dns.mta_sts_policy(DOMAIN).splitlines()
+    assert policy.splitlines() == chatmail_zone.mta_sts_policy(DOMAIN).splitlines()
 
 
 def test_what_other_deployments_have_left_is_gone(host):
@@ -282,7 +281,7 @@ OWN = "/etc/letsencrypt/live/own"
 
 def put_own(host: Host, version: int) -> str:
     """Let a pair of the operator's take the place of the earlier one by symbolic links, as certbot does it."""
-    certificate, key = chatmail_cert._make([DOMAIN], datetime.now(UTC))
+    certificate, key = chatmail_x509.make([DOMAIN], datetime.now(UTC))
     pem = certificate.public_bytes(Encoding.PEM).decode()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     host.run(["mkdir", "-p", OWN])

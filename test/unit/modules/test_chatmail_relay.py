@@ -213,17 +213,25 @@ def test_probes(facts, level, what):
     assert what in (finding.what if finding else "")
 
 
+def served(days, *places):
+    places = [dict(zip(("port", "daemon"), place.split(), strict=True)) for place in places]
+    return {"names": ["chat.test"], "issuer": "itself", "days_left": days, "places": places}
+
+
+REFUSED = {"port": 443, "daemon": "nginx", "problem": "refused"}
+
+
 @pytest.mark.parametrize(
-    ("served", "level"),
+    ("certificates", "level"),
     [
-        ({"chat.test; issued by itself; 71 days left": ["25 postfix", "993 dovecot"]}, None),
-        ({"not served": ["443 nginx: refused"], "chat.test; issued by itself; 71 days left": ["25 postfix"]}, None),
-        ({"a; itself; 71 days left": ["25 postfix"], "a; itself; 9 days left": ["993 dovecot"]}, "warning"),
-        ({"a; itself; 71 days left": ["25 postfix"], "a; itself; -1 days left": ["993 dovecot"]}, "error"),
+        ([served(71, "25 postfix", "993 dovecot")], None),
+        ([], None),
+        ([served(71, "25 postfix"), served(9, "993 dovecot")], "warning"),
+        ([served(71, "25 postfix"), served(-1, "993 dovecot")], "error"),
     ],
 )
-def test_served_certificates(served, level):
-    finding = judged("served", served)
+def test_served_certificates(certificates, level):
+    finding = judged("served", {"certificates": certificates, "not_served": [REFUSED]})
     assert (finding and finding.level) == level
     assert not finding or finding.do == "systemctl reload postfix dovecot nginx"
 

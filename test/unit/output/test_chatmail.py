@@ -26,9 +26,20 @@ def configure_loader_modules():
             id="records",
         ),
         pytest.param(
-            {"a.test; 89 days left": ["25 postfix", "993 dovecot"], "not served": ["443 nginx: refused"]},
-            "a.test; 89 days left\n  25 postfix, 993 dovecot\nnot served\n  443 nginx: refused",
-            id="groups",
+            {
+                "certificates": [
+                    {
+                        "names": ["a.test", "b.test"],
+                        "issuer": "itself",
+                        "days_left": 89,
+                        "places": [{"port": 25, "daemon": "postfix"}, {"port": 993, "daemon": "dovecot"}],
+                    }
+                ],
+                "not_served": [{"port": 443, "daemon": "nginx", "problem": "refused"}],
+            },
+            "a.test, b.test; issued by itself; 89 days left\n  25 postfix, 993 dovecot\n"
+            "not served\n  443 nginx: refused",
+            id="certificates",
         ),
     ],
 )
