@@ -30,8 +30,9 @@ lint: venv       ## style of Python, YAML and SLS files
 	$(VENV)/bin/yamllint --strict .
 	$(VENV)/bin/salt-lint $$(git ls-files '*.sls' '*.jinja')
 
-docs: venv       ## write docs/settings.md from the schema of the settings
+docs: venv       ## write docs/settings.md and docs/functions.md from the schema and the modules
 	$(PY) -m tools.settings_reference
+	$(PY) -m tools.functions_reference
 
 unit: venv       ## tests that need no lab: unit, functional, render
 	$(VENV)/bin/pytest -n 2 --dist worksteal $(UNIT)

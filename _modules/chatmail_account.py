@@ -17,7 +17,7 @@ DISCONNECT_S = 10
 __func_alias__ = {"list_": "list"}
 __outputter__ = dict.fromkeys(
     ("list_", "info", "ban", "unban", "delete", "invite", "invites"),
-    "chatmail_table",
+    "chatmail",
 )
 
 

@@ -141,8 +141,9 @@ def acme_account():
 def facts(cert):
     """
     Return what DNS records tell of the relay's certificate ``cert`` (path, PEM): ``names`` that it covers,
-    ``public_key_sha256`` (hexadecimal, RFC 6698 section 2.1), and of an account at a certificate authority the
-    ``account_uri`` and ``caa_issuers``, the authority's names in CAA records (RFC 8659). Each none where not known.
+    ``public_key_sha256`` (hexadecimal, RFC 6698 section 2.1), ``days_left``, and of an account at a certificate
+    authority the ``account_uri`` and ``caa_issuers``, the authority's names in CAA records (RFC 8659). Each none where
+    not known.
 
     CLI Example:
 
@@ -153,11 +154,12 @@ def facts(cert):
     try:
         certificate = chatmail_x509.load(cert)
     except (OSError, ValueError):
-        known = {"names": [], "public_key_sha256": None}
+        known = {"names": [], "public_key_sha256": None, "days_left": None}
     else:
         known = {
             "names": chatmail_x509.san(certificate),
             "public_key_sha256": chatmail_x509.public_key_sha256(certificate),
+            "days_left": chatmail_x509.days_left(certificate, datetime.datetime.now(datetime.UTC)),
         }
     return known | chatmail_acme.kept_account()
 

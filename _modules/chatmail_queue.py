@@ -16,7 +16,7 @@ REASON_MAX = 300  # characters
 REASONS_MAX = 1000
 
 __func_alias__ = {"list_": "list"}
-__outputter__ = {"list_": "chatmail_table"}
+__outputter__ = {"list_": "chatmail"}
 
 
 def __virtual__():

@@ -162,11 +162,16 @@ def is_due(certificate, now):
     return ends - margin < now
 
 
+def days_left(certificate, now):
+    """Return the whole days from ``now`` until ``certificate`` ends, negative when it has."""
+    return (validity(certificate)[1] - now).days
+
+
 def described(der, now):
     """Return what people ask of a certificate (DER): ``names``, ``issuer`` and ``days_left`` from ``now`` on."""
     certificate = x509.load_der_x509_certificate(der)
     issuer = certificate.issuer.rfc4514_string() if certificate.issuer != certificate.subject else "itself"
-    return {"names": sorted(san(certificate)), "issuer": issuer, "days_left": (validity(certificate)[1] - now).days}
+    return {"names": sorted(san(certificate)), "issuer": issuer, "days_left": days_left(certificate, now)}
 
 
 def served(port, protocol, name, timeout=10):

@@ -30,4 +30,4 @@ def status(probe=True):
     retcode = EXIT_CODES.get(found["level"], 0)
     __context__["retcode"] = retcode
     # With "local" Salt takes the result for one that names its own outputter.
-    return {"local": {"return": found, "retcode": retcode, "out": "chatmail_status"}}
+    return {"local": {"return": found, "retcode": retcode, "out": "chatmail"}}

@@ -171,7 +171,7 @@ FAULTS = [
         "rm /etc/nginx/chatmail.d/x.conf",
         "services",
         r"^nginx runs, but would not start again: its configuration is broken: .*/etc/nginx/chatmail\.d/x\.conf:1",
-        "^mend that file, or .*salt-ssh relay state.apply chatmail.nginx; then systemctl restart nginx",
+        "^fix that file, or .*salt-ssh relay state.apply chatmail.nginx; then systemctl restart nginx",
     ),
     Fault(
         "dovecot-configuration",
@@ -320,7 +320,7 @@ FAULTS = [
         f"mv {RELAY} {RELAY}.kept",
         f"mv {RELAY}.kept {RELAY}",
         "relay",
-        "^this host is no relay yet",
+        "^this host is not a relay yet",
         "^salt-ssh relay state.apply chatmail",
     ),
 ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from _modules.chatmail_relay import SOCKETS, UNITS
+from chatmail_services import SOCKETS, UNITS
 from test.render.conftest import PILLARS
 
 # Started by others, or no part of the relay.

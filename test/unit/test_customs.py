@@ -7,7 +7,7 @@ import yaml
 
 from _modules import chatmail_settings
 from test.salt.minion import CHECKOUT
-from tools import settings_reference
+from tools import functions_reference, settings_reference
 
 MAKEFILE = (CHECKOUT / "Makefile").read_text()
 SALT = re.search(r"(?m)^salt==(\S+)$", (CHECKOUT / "test/requirements.txt").read_text())[1]
@@ -86,3 +86,8 @@ def test_functions_that_operators_are_told_of_exist():
 
 def test_the_page_of_settings_is_made_from_the_schema():
     assert settings_reference.PAGE.read_text() == settings_reference.current(), "run make docs"
+
+
+def test_the_page_of_functions_names_all_that_can_be_called():
+    page = functions_reference.PAGE.read_text()
+    assert functions_reference.named(page) == functions_reference.named(functions_reference.current()), "run make docs"

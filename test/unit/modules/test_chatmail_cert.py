@@ -37,6 +37,7 @@ def test_a_new_pair_is_not_due(pair):
 def test_what_dns_records_tell_of_a_certificate(pair, tmp_path):
     known = chatmail_cert.facts(str(pair[0]))
     assert (known["names"], len(known["public_key_sha256"]), known["account_uri"]) == (NAMES, 64, None)
+    assert known["days_left"] == 36499
     assert chatmail_cert.facts(str(tmp_path / "none"))["names"] == []
 
 

@@ -23,7 +23,7 @@ def test_a_status_names_its_exit_code_and_outputter(level, code):
     chatmail_relay.__salt__["chatmail_relay.examine"] = examine
     before = time.time()
     assert chatmail_relay.status(probe=False) == {
-        "local": {"return": {"level": level}, "retcode": code, "out": "chatmail_status"}
+        "local": {"return": {"level": level}, "retcode": code, "out": "chatmail"}
     }
     assert chatmail_relay.__context__["retcode"] == code
     assert before <= asked[0][0] <= time.time()

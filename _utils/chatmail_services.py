@@ -1,0 +1,127 @@
+"""
+The relay's units of systemd: what does not work without each, where it listens, how its configuration is tried.
+"""
+
+import dataclasses
+import subprocess
+from collections.abc import Callable
+
+COMMAND_S = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A unit of systemd that has to run: what does not work without, how bad that is, and by which settings."""
+
+    name: str
+    effect: str
+    level: str = "error"
+    wanted: Callable | None = None
+
+    def is_wanted(self, settings):
+        """Whether ``settings`` want it."""
+        if settings.get("disable_mail") and self.name in MAIL_UNITS:
+            return False
+        return not self.wanted or bool(self.wanted(settings))
+
+
+# Postfix's unit on the one release of Debian or the other.
+POSTFIX_UNITS = ("postfix@-.service", "postfix.service")
+MAIL_UNITS = (*POSTFIX_UNITS, "dovecot.service")
+# Those that the probe's message goes through.
+PROBE_PATH = frozenset([*MAIL_UNITS, "opendkim.service", "doveauth.service", "filtermail.service"])
+# A new component adds its units; a test compares with the states.
+UNITS = (
+    *(
+        Unit(name, "no mail comes in or goes out", wanted=lambda settings, name=name: name == postfix_unit(settings))
+        for name in POSTFIX_UNITS
+    ),
+    Unit("dovecot.service", "nobody can log in, and mail waits in the queue"),
+    Unit("doveauth.service", "nobody can log in"),
+    Unit("filtermail.service", "nobody can send"),
+    Unit("filtermail-incoming.service", "no mail comes in from other relays"),
+    Unit("opendkim.service", "what is sent cannot be signed, so it waits with its senders"),
+    Unit("unbound.service", "signatures of incoming mail cannot be verified, so it waits with its senders"),
+    Unit("postfix-mta-sts-resolver.service", "mail to other relays waits in the queue"),
+    Unit("chatmail-dane-policy.service", "mail to other relays waits in the queue"),
+    Unit("nginx.service", "no web pages, and no way in by port 443"),
+    Unit("chatmail-metadata.service", "devices are not woken when a message comes"),
+    Unit("chatmail-newemail.service", "the web page gives out no addresses", "warning"),
+    Unit("lastlogin.service", "logins are not remembered, so that addresses in use expire", "warning"),
+    Unit("coturn.service", "calls behind address translation fail", "warning"),
+    Unit("chatmail-turn.socket", "calls behind address translation fail", "warning"),
+    Unit("iroh-relay.service", "real-time channels fail", "warning", lambda settings: settings["run_iroh_relay"]),
+    Unit("echobot.service", "echo@ does not answer", "warning", lambda settings: settings["echobot"]),
+    Unit("mtail.service", "what is logged is not counted", "warning", lambda settings: settings["mtail_address"]),
+    Unit("chatmail-expire.timer", "old messages and unused addresses stay", "warning"),
+    Unit("chatmail-fsreport.timer", "there is no daily report", "note"),
+    Unit("chatmail-metrics.timer", "/metrics is not kept up", "note", lambda settings: settings["metrics_page"]),
+    Unit(
+        "acmetool.timer", "the certificate is not renewed", "warning", lambda settings: settings["tls_mode"] == "acme"
+    ),
+    *(
+        Unit(name, "a new certificate is not noticed", "warning", lambda settings: settings["tls_mode"] == "external")
+        for name in ("certificate-reload.path", "certificate-reload.timer")
+    ),
+)
+# What its unit would say about its configuration before it starts with it.
+CONFIGURATIONS = {
+    "nginx.service": (["nginx", "-t", "-q"],),
+    "dovecot.service": (["doveconf", "-n"],),
+    **dict.fromkeys(POSTFIX_UNITS, (["postconf", "-n"], ["postconf", "-M"])),
+    "opendkim.service": (["opendkim", "-n"],),
+    "unbound.service": (["unbound-checkconf"],),
+}
+SOCKETS = {
+    "/run/doveauth/doveauth.socket": "doveauth.service",
+    "/run/chatmail-lastlogin/lastlogin.socket": "lastlogin.service",
+    "/run/chatmail-metadata/metadata.socket": "chatmail-metadata.service",
+    "/run/chatmail-newemail/newemail.socket": "chatmail-newemail.service",
+    "/var/spool/postfix/private/auth": "dovecot.service",
+    "/var/spool/postfix/private/dovecot-lmtp": "dovecot.service",
+    "/var/spool/postfix/opendkim/opendkim.sock": "opendkim.service",
+}
+
+
+def wanted_units(settings):
+    """Return the units (list of ``Unit``) that ``settings`` want."""
+    return [unit for unit in UNITS if unit.is_wanted(settings)]
+
+
+def short(name):
+    """Return how a user of systemctl calls the unit ``name``."""
+    return name.removesuffix(".service")
+
+
+def postfix_unit(settings):
+    """Return the unit that is Postfix on the host's release of Debian."""
+    return f"{settings['release']['postfix_unit']}.service"
+
+
+def unit_of(daemon, settings):
+    """Return the unit of a daemon in the table of ports."""
+    return postfix_unit(settings) if daemon == "postfix" else f"{daemon}.service"
+
+
+def run(argv):
+    """Run a program (list of text); returns it as ended (``CompletedProcess``), with code 127 where it is not there."""
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+    try:
+        return subprocess.run(
+            argv, capture_output=True, text=True, errors="replace", timeout=COMMAND_S, env=environment, check=False
+        )
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(argv, 127, "", f"{argv[0]} is not installed")
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(argv, 124, "", f"{argv[0]} does not end within {COMMAND_S} s")
+
+
+def unit_states(names):
+    """Return what systemd says of units, by name: its properties, mappings of text."""
+    properties = "Id,LoadState,ActiveState,SubState,UnitFileState,Result,MainPID"
+    shown = run(["systemctl", "show", f"--property={properties}", *names]).stdout
+    states = {}
+    for block in shown.strip().split("\n\n"):
+        state = dict(line.partition("=")[::2] for line in block.splitlines())
+        states[state.get("Id", "")] = state
+    return states
