@@ -29,12 +29,14 @@ preflight-adopted:
     - order: 200
     - failhard: True
 
+{% import_text "chatmaild/pyproject.toml" as project %}
+{% set version = project | regex_search('version = "([^"]+)"') | first %}
 # For functions that have no pillar, as under salt-ssh: what chatmail_relay.status compares the host with. Last, so that
 # an apply that is stopped, by a wrong mail domain for instance, leaves what the host is.
 preflight-settings:
   file.managed:
     - name: /etc/chatmail/relay.json
-    - contents: {{ {"settings": settings, "ports": ports} | json | json }}
+    - contents: {{ {"settings": settings, "ports": ports, "version": version} | json | json }}
     - user: root
     - group: root
     - mode: '0644'

@@ -1,9 +1,12 @@
 """What status looks for is what the states bring."""
 
+import json
+
 import pytest
 
 from chatmail_services import SOCKETS, UNITS
 from test.render.conftest import PILLARS
+from test.unit.test_customs import FORMULA
 
 # Started by others, or no part of the relay.
 NOT_LOOKED_AT = {"systemd-journald.service"}
@@ -27,3 +30,8 @@ def test_every_service_of_the_states_is_looked_at_and_no_other(pillar, renderer)
 
 def test_every_socket_is_one_of_a_unit_that_is_looked_at():
     assert set(SOCKETS.values()) <= {unit.name for unit in UNITS}
+
+
+def test_the_last_apply_is_known_by_its_version(renderer):
+    (chunk,) = (one for one in renderer.low({"mail_domain": "chat.test"}) if one["__id__"] == "preflight-settings")
+    assert json.loads(chunk["contents"])["version"] == FORMULA["version"]
