@@ -327,7 +327,7 @@ def check():
     lines = _lines()
     if to_do := _still_to_do(lines, [name]):
         return {"success": False, "result": to_do}
-    published = "".join(re.findall(r'"([^"]*)"', lines[f"{name} TXT"]["found"])).encode()
+    published = lines[f"{name} TXT"]["values"][0].encode()
     message = __salt__["chatmail_dkim.sample"]().encode()
     if not dkim.verify(message, dnsfunc=lambda name, timeout=5: published):
         return {"success": False, "result": f"{name} is published, but does not verify what the relay signs."}

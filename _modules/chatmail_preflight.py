@@ -8,13 +8,13 @@ and costs a few milliseconds.
 
 import hashlib
 import json
-import re
 import shutil
 import socket
 import subprocess
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+
+import chatmail_ports
 
 # By os-release(5)'s VERSION_ID; chatmail/releases.yaml has the rest.
 RELEASES = {"12": "bookworm", "13": "trixie"}
@@ -22,15 +22,6 @@ ADOPTED = "etc/chatmail/adopted"
 # Written when a move to another host (docs/migration.md) closes this one; names the other.
 MOVED = "etc/chatmail/moved"
 BACKUPS = "var/backups/chatmail"
-
-# Processes by which a daemon is known when no systemd service says so, as after `postfix start` in a shell.
-_PROCESSES = {
-    "postfix": {"master", "smtpd"},
-    "dovecot": {"dovecot", "imap-login"},
-    "unbound": {"unbound"},
-    "nginx": {"nginx"},
-    "systemd": {"systemd"},
-}
 
 # What the relay's own configuration takes the place of. Of unbound only the main file: ours is one more file beside
 # those in unbound.conf.d, which stay in force.
@@ -62,159 +53,6 @@ def operating_system(root="/"):
             break
     name = values.get("PRETTY_NAME") or values.get("ID") or "a system without /etc/os-release"
     return values.get("ID") == "debian" and values.get("VERSION_ID") in RELEASES, name
-
-
-def unit(cgroup):
-    """
-    Find the systemd unit of a process.
-
-    cgroup
-        Content of ``/proc/PID/cgroup``, see cgroups(7).
-
-    Returns the innermost service, scope or socket unit, or None.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-ssh relay chatmail_preflight.unit '0::/system.slice/ssh.service'
-    """
-    for line in cgroup.splitlines():
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        # "" is the one hierarchy of version 2; beside version 1 it may be there but empty.
-        if controllers in ("", "name=systemd"):
-            units = re.findall(r"[^/]+\.(?:service|scope|socket)(?=/|$)", path)
-            if units:
-                return units[-1]
-    return None
-
-
-def _bound_sockets(proc):
-    """Yield ("25/tcp", inode) for each listening TCP and each unconnected UDP socket, see proc_net(5)."""
-    for table, protocol, state in (
-        ("tcp", "tcp", "0A"),
-        ("tcp6", "tcp", "0A"),
-        ("udp", "udp", "07"),
-        ("udp6", "udp", "07"),
-    ):
-        path = proc / "net" / table
-        if not path.is_file():
-            continue  # a kernel without IPv6
-        with path.open() as lines:
-            next(lines, None)
-            for line in lines:
-                fields = line.split()
-                if len(fields) > 9 and fields[3] == state:
-                    yield f"{int(fields[1].rpartition(':')[2], 16)}/{protocol}", fields[9]
-
-
-def _descriptors(directory):
-    """Yield what the file descriptors of a process point to; it may close them, or end, while we look."""
-    with suppress(OSError):
-        for descriptor in directory.iterdir():
-            with suppress(OSError):
-                yield str(descriptor.readlink())
-
-
-def _owners(proc, inodes):
-    """
-    Map each socket inode to a process that has it open.
-
-    Processes are searched by ascending number, and no longer than needed: a daemon's first process binds its sockets,
-    and thousands of its children need not be looked at. Process 1 comes last, as it also holds the sockets of daemons
-    that it started by socket activation.
-    """
-    found = {}
-    wanted = {f"socket:[{inode}]": inode for inode in inodes}
-    for pid in sorted((int(path.name) for path in proc.iterdir() if path.name.isdigit()), key=lambda p: (p == 1, p)):
-        if not wanted:
-            break
-        targets = set(_descriptors(proc / str(pid) / "fd"))
-        for target in targets & wanted.keys():
-            found[wanted.pop(target)] = pid
-    return found
-
-
-def _process(proc, pid):
-    try:
-        name = (proc / str(pid) / "comm").read_text().strip()
-        return {"pid": pid, "process": name, "unit": unit((proc / str(pid) / "cgroup").read_text())}
-    except OSError:
-        return {"pid": pid, "process": "a process that has just ended", "unit": None}
-
-
-def listeners(ports, root="/"):
-    """
-    Find out who listens on some ports.
-
-    ports
-        The ports to look at, such as ``25/tcp`` and ``53/udp``.
-
-    Returns a list of mappings with ``port``, ``process``, ``pid`` and ``unit`` (None where it has none; ``pid`` None
-    where the process cannot be seen from here, such as that of a container's host), one for each port and process, by
-    ascending port.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-ssh relay chatmail_preflight.listeners '[25/tcp, 53/udp]'
-    """
-    proc = Path(root, "proc")
-    sockets = {inode: port for port, inode in _bound_sockets(proc) if port in ports}
-    owners = _owners(proc, sockets)
-    seen = sorted(
-        {(port, owners.get(inode)) for inode, port in sockets.items()},
-        key=lambda item: (int(item[0].partition("/")[0]), item[0], item[1] or 0),
-    )
-    nobody = {"pid": None, "process": "a process that cannot be seen from here", "unit": None}
-    return [{"port": port} | (_process(proc, pid) if pid else nobody) for port, pid in seen]
-
-
-def _belongs(listener, daemons):
-    """
-    Whether a listener is one of the daemons. The service counts: another mail server also calls its process "master".
-    """
-    service, _, kind = (listener["unit"] or "").rpartition(".")
-    if kind == "service":
-        return service.partition("@")[0] in daemons
-    return any(listener["process"] in _PROCESSES.get(daemon, ()) for daemon in daemons)
-
-
-def _remedy(listener):
-    if listener["pid"] is None:
-        return "look for it outside this container or name space"
-    if listener["pid"] == 1:
-        return "it waits for a socket unit: find it with `systemctl list-sockets`, then `systemctl disable --now` it"
-    if (listener["unit"] or "").endswith(".service"):
-        return f"if it is not needed: `systemctl disable --now {listener['unit']}`"
-    return f"see what it is with `ps -fp {listener['pid']}`, and end it for good"
-
-
-def port_conflicts(found, ports):
-    """
-    Say which listeners are in the relay's way.
-
-    found
-        What :func:`listeners` returns.
-    ports
-        For each port the daemons that may listen there, by the names of their systemd services.
-
-    Returns a list of sentences, each with port, process and what to do.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-ssh relay chatmail_preflight.port_conflicts '[]' '{25/tcp: [postfix]}'
-    """
-    return [
-        f"port {listener['port']} is needed by {ports[listener['port']][0]}, but taken by {listener['process']}"
-        + (f" (process {listener['pid']}, {listener['unit'] or 'no unit'})" if listener["pid"] else "")
-        + f"; {_remedy(listener)}."
-        for listener in found
-        if not _belongs(listener, ports[listener["port"]])
-    ]
 
 
 def _packaged_sums(root):
@@ -386,7 +224,10 @@ def problems(ports, takeover=False, addresses=(), root="/", relay=True):
     if not right:
         known = " or ".join(f"Debian {number} ({code})" for number, code in RELEASES.items())
         found.append(f"the operating system is {name}; the relay needs {known}: install one of them, then come again.")
-    found += port_conflicts(listeners(ports, root), ports)
+    found += [
+        f"{chatmail_ports.sentence(one)}; {one['remedy']}."
+        for one in chatmail_ports.conflicts(chatmail_ports.listeners(ports, root), ports)
+    ]
     found += [
         f"{address} is no address of this host (is the VPN up?); change the setting that names it (`mtail_address`)."
         for address in absent_addresses(addresses)

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import chatmail_ports
 from chatmail_checks import Check, Finding
 from chatmail_services import CONFIGURATIONS, SOCKETS, run, short, unit_of, unit_states, wanted_units
 from chatmail_words import one_line
@@ -52,14 +53,8 @@ def _collect_services(relay):
     with ThreadPoolExecutor(4) as pool:
         checked = [name for name in names if name in CONFIGURATIONS]
         configurations = dict(zip(checked, pool.map(_configuration_problem, checked), strict=True))
-    listeners = relay.call["chatmail_preflight.listeners"](list(relay.ports))
-    conflicts = []
-    for listener in listeners:
-        for sentence in relay.call["chatmail_preflight.port_conflicts"]([listener], relay.ports):
-            what, _, remedy = sentence.rstrip(".").partition("; ")
-            conflicts.append(
-                {"what": what, "remedy": remedy, "unit": unit_of(relay.ports[listener["port"]][0], relay.settings)}
-            )
+    listeners = chatmail_ports.listeners(list(relay.ports))
+    conflicts = chatmail_ports.conflicts(listeners, relay.ports)
     down = [name for name in names if not _is_running(states.get(name, {}))]
     failed = run(["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"]).stdout
     return {
@@ -124,16 +119,11 @@ def _judge_unit(relay, unit, state, problem, said):
 
 
 def _judge_services(facts, relay):
-    found = [
-        Finding(
-            "error",
-            "port-taken",
-            one["what"],
-            f"{one['remedy']}; then systemctl restart {short(one['unit'])}",
-            one["unit"],
-        )
-        for one in facts["conflicts"]
-    ]
+    found = []
+    for one in facts["conflicts"]:
+        unit = unit_of(one["daemon"], relay.settings)
+        do = f"{one['remedy']}; then systemctl restart {short(unit)}"
+        found.append(Finding("error", "port-taken", chatmail_ports.sentence(one), do, unit, data=one))
     explained = {finding.unit for finding in found}
     wanted = wanted_units(relay.settings)
     for unit in wanted:

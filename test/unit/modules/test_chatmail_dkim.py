@@ -119,8 +119,8 @@ class Relay:
         lines = {}
         for one in (known or self.functions["chatmail_dns.facts"]())["dkim"]:
             status = "ok" if self.served.get(one["name"], "") == one["value"] else "missing"
-            found = f'"{self.served.get(one["name"])}"'
-            lines[f"{one['name']} TXT"] = {"status": status, "found": found, "do": "Enter it.", "enter": one["name"]}
+            values = [self.served.get(one["name"])]
+            lines[f"{one['name']} TXT"] = {"status": status, "values": values, "do": "Enter it.", "enter": one["name"]}
         return {"required": lines, "recommended": {}}
 
 

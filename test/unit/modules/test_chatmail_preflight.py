@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -107,25 +105,6 @@ def test_os_release_may_be_in_usr_lib_only(host):
     assert host.problems() == []
     (host.root / "usr/lib/os-release").unlink()
     assert "without /etc/os-release" in host.problems()[0]
-
-
-@pytest.mark.parametrize(
-    ("cgroup", "unit"),
-    [
-        ("0::/system.slice/ssh.service", "ssh.service"),
-        ("0::/system.slice/system-postfix.slice/postfix@-.service", "postfix@-.service"),
-        ("12:pids:/other.service\n1:name=systemd:/system.slice/ssh.service\n0::/", "ssh.service"),
-        ("0::/machine.slice/box.service/payload/system.slice/exim4.service", "exim4.service"),
-        ("0::/machine.slice/box.service/payload/init.scope", "init.scope"),
-        ("0::/user.slice/user-0.slice/session-3.scope", "session-3.scope"),
-        ("0::/system.slice/docker-0123abc.scope/app", "docker-0123abc.scope"),
-        ("0::/", None),
-        ("", None),
-        ("no colons here", None),
-    ],
-)
-def test_the_unit_of_a_process_is_the_innermost(cgroup, unit):
-    assert chatmail_preflight.unit(cgroup) == unit
 
 
 def test_a_foreign_process_is_named_with_port_and_remedy(host):
@@ -234,15 +213,6 @@ def test_other_ports_connections_and_protocols_do_not_matter(host):
     host.listen(25, 102, "udp")
     host.process(71, "other", "0::/system.slice/other.service", 100, 101, 102)
     assert host.problems() == []
-
-
-def test_a_real_socket_is_found():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = f"{server.getsockname()[1]}/tcp"
-        (found,) = chatmail_preflight.listeners([port])
-    assert found["port"] == port
-    assert found["pid"] == os.getpid()
-    assert found["process"] == Path("/proc/self/comm").read_text().strip()
 
 
 FOREIGN = [

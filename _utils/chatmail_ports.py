@@ -1,0 +1,160 @@
+"""
+Who listens on which port of the host, and who is in the relay's way.
+
+Everything is read from ``/proc``, so that it also works where ``ss`` is missing, and costs a few milliseconds.
+"""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+# Processes by which a daemon is known when no systemd service says so, as after `postfix start` in a shell.
+_PROCESSES = {
+    "postfix": {"master", "smtpd"},
+    "dovecot": {"dovecot", "imap-login"},
+    "unbound": {"unbound"},
+    "nginx": {"nginx"},
+    "systemd": {"systemd"},
+}
+
+
+def unit(cgroup):
+    """
+    Find the systemd unit of a process.
+
+    cgroup
+        Content of ``/proc/PID/cgroup``, see cgroups(7).
+
+    Returns the innermost service, scope or socket unit, or None.
+    """
+    for line in cgroup.splitlines():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        # "" is the one hierarchy of version 2; beside version 1 it may be there but empty.
+        if controllers in ("", "name=systemd"):
+            units = re.findall(r"[^/]+\.(?:service|scope|socket)(?=/|$)", path)
+            if units:
+                return units[-1]
+    return None
+
+
+def _bound_sockets(proc):
+    """Yield ("25/tcp", inode) for each listening TCP and each unconnected UDP socket, see proc_net(5)."""
+    for table, protocol, state in (
+        ("tcp", "tcp", "0A"),
+        ("tcp6", "tcp", "0A"),
+        ("udp", "udp", "07"),
+        ("udp6", "udp", "07"),
+    ):
+        path = proc / "net" / table
+        if not path.is_file():
+            continue  # a kernel without IPv6
+        with path.open() as lines:
+            next(lines, None)
+            for line in lines:
+                fields = line.split()
+                if len(fields) > 9 and fields[3] == state:
+                    yield f"{int(fields[1].rpartition(':')[2], 16)}/{protocol}", fields[9]
+
+
+def _descriptors(directory):
+    """Yield what the file descriptors of a process point to; it may close them, or end, while we look."""
+    with suppress(OSError):
+        for descriptor in directory.iterdir():
+            with suppress(OSError):
+                yield str(descriptor.readlink())
+
+
+def _owners(proc, inodes):
+    """
+    Map each socket inode to a process that has it open.
+
+    Processes are searched by ascending number, and no longer than needed: a daemon's first process binds its sockets,
+    and thousands of its children need not be looked at. Process 1 comes last, as it also holds the sockets of daemons
+    that it started by socket activation.
+    """
+    found = {}
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    for pid in sorted((int(path.name) for path in proc.iterdir() if path.name.isdigit()), key=lambda p: (p == 1, p)):
+        if not wanted:
+            break
+        targets = set(_descriptors(proc / str(pid) / "fd"))
+        for target in targets & wanted.keys():
+            found[wanted.pop(target)] = pid
+    return found
+
+
+def _process(proc, pid):
+    try:
+        name = (proc / str(pid) / "comm").read_text().strip()
+        return {"pid": pid, "process": name, "unit": unit((proc / str(pid) / "cgroup").read_text())}
+    except OSError:
+        return {"pid": pid, "process": "a process that has just ended", "unit": None}
+
+
+def listeners(ports, root="/"):
+    """
+    Find out who listens on some ports.
+
+    ports
+        The ports to look at, such as ``25/tcp`` and ``53/udp``.
+
+    Returns a list of mappings with ``port``, ``process``, ``pid`` and ``unit`` (None where it has none; ``pid`` None
+    where the process cannot be seen from here, such as that of a container's host), one for each port and process, by
+    ascending port.
+    """
+    proc = Path(root, "proc")
+    sockets = {inode: port for port, inode in _bound_sockets(proc) if port in ports}
+    owners = _owners(proc, sockets)
+    seen = sorted(
+        {(port, owners.get(inode)) for inode, port in sockets.items()},
+        key=lambda item: (int(item[0].partition("/")[0]), item[0], item[1] or 0),
+    )
+    nobody = {"pid": None, "process": "a process that cannot be seen from here", "unit": None}
+    return [{"port": port} | (_process(proc, pid) if pid else nobody) for port, pid in seen]
+
+
+def _belongs(listener, daemons):
+    """
+    Whether a listener is one of the daemons. The service counts: another mail server also calls its process "master".
+    """
+    service, _, kind = (listener["unit"] or "").rpartition(".")
+    if kind == "service":
+        return service.partition("@")[0] in daemons
+    return any(listener["process"] in _PROCESSES.get(daemon, ()) for daemon in daemons)
+
+
+def _remedy(listener):
+    if listener["pid"] is None:
+        return "look for it outside this container or name space"
+    if listener["pid"] == 1:
+        return "it waits for a socket unit: find it with `systemctl list-sockets`, then `systemctl disable --now` it"
+    if (listener["unit"] or "").endswith(".service"):
+        return f"if it is not needed: `systemctl disable --now {listener['unit']}`"
+    return f"see what it is with `ps -fp {listener['pid']}`, and end it for good"
+
+
+def conflicts(found, ports):
+    """
+    Return the listeners that are in the relay's way.
+
+    found
+        What :func:`listeners` returns.
+    ports
+        For each port the daemons that may listen there, by the names of their systemd services.
+
+    Returns a list of mappings: those of ``found``, each with the ``daemon`` that needs the port, and the ``remedy``,
+    what to do.
+    """
+    return [
+        listener | {"daemon": ports[listener["port"]][0], "remedy": _remedy(listener)}
+        for listener in found
+        if not _belongs(listener, ports[listener["port"]])
+    ]
+
+
+def sentence(conflict):
+    """Return what one of :func:`conflicts` is about, for people; what to do is its ``remedy``."""
+    who = conflict["process"]
+    if conflict["pid"]:
+        who += f" (process {conflict['pid']}, {conflict['unit'] or 'no unit'})"
+    return f"port {conflict['port']} is needed by {conflict['daemon']}, but taken by {who}"
