@@ -9,7 +9,7 @@ from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
-CONFIG = "/etc/chatmail/chatmail.ini"
+RELAY = "/etc/chatmail/relay.json"
 # While it is there, doveauth creates no address.
 NOCREATE = Path("/etc/chatmail-nocreate")
 DISCONNECT_S = 10
@@ -182,11 +182,8 @@ def nocreate(on=None):
 
 def _link(token):
     """The link that makes an address with the invite; as a QR code it can be scanned."""
-    for line in __salt__["file.read"](CONFIG).splitlines():
-        key, _, value = line.partition("=")
-        if key.strip() == "mail_domain":
-            return f"DCACCOUNT:https://{value.strip()}/new?invite={token}"
-    raise CommandExecutionError(f"{CONFIG} has no mail_domain; `salt-ssh relay state.apply chatmail` writes it anew.")
+    domain = json.loads(__salt__["file.read"](RELAY))["settings"]["mail_domain_bare"]
+    return f"DCACCOUNT:https://{domain}/new?invite={token}"
 
 
 def invite(uses=1, days=7):

@@ -50,15 +50,16 @@ command -v rsync > /dev/null && exit
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update && apt-get -qq install --no-install-recommends rsync > /dev/null
 """
-# On standard output, as JSON, what the relay's own settings file says.
+# On standard output, as JSON, what the last apply left.
 FACTS = """
-test -e /etc/chatmail/chatmail.ini || exit 0
+test -e /etc/chatmail/relay.json || exit 0
 PYTHONPATH=/usr/local/lib/chatmaild python3 -P -c '
 import json
-from chatmaild.config import read_config
-config = read_config("/etc/chatmail/chatmail.ini")
+from chatmaild import invites
+with open("/etc/chatmail/relay.json") as file:
+    settings = json.load(file)["settings"] | {"invites_dir": str(invites.DIRECTORY)}
 names = "mail_domain", "ipv4_relay", "mailboxes_dir", "passdb_path", "invites_dir", "tls_cert_path", "tls_key_path"
-print(json.dumps({name: str(getattr(config, name) or "") for name in names}))'
+print(json.dumps({name: settings[name] or "" for name in names}))'
 """
 NOTES = """
 cat /etc/machine-id
@@ -255,10 +256,10 @@ class Move:
 
     @cached_property
     def relay(self) -> dict[str, str]:
-        """What the old host's settings file says."""
+        """The settings of the old host's last apply."""
         facts = self.old.run(FACTS)
         if not facts:
-            raise MigrationError(f"{self.old.name} is no relay: it has no /etc/chatmail/chatmail.ini.")
+            raise MigrationError(f"{self.old.name} is no relay: it has no /etc/chatmail/relay.json.")
         return json.loads(facts)
 
     def run(self) -> None:

@@ -23,16 +23,35 @@ chatmaild-source:
     - dir_mode: '0755'
     - file_mode: '0644'
 
-chatmaild-ini:
+# A file for each service, with what it reads and nothing else: its restart means that one of its values has changed.
+# The new source reads it before it replaces the old one.
+{% for name, kind in [
+  ("accounts", "config:Config"),
+  ("doveauth", "doveauth:Settings"),
+  ("expire", "expire:Settings"),
+  ("filtermail", "filtermail:OutgoingSettings"),
+  ("filtermail-incoming", "filtermail:IncomingSettings"),
+  ("fsreport", "fsreport:Settings"),
+  ("lastlogin", "lastlogin:Settings"),
+  ("metadata", "metadata:Settings"),
+  ("migrate-passdb", "migrate_passdb:Settings"),
+  ("newemail", "newemail:Settings"),
+] + ([("echobot", "echobot:Settings")] if settings.echobot else []) %}
+chatmaild-{{ name }}-settings:
   file.managed:
-    - name: /etc/chatmail/chatmail.ini
-    - source: salt://chatmail/chatmaild/files/etc/chatmail/chatmail.ini.j2
+    - name: /etc/chatmail/{{ name }}.toml
+    - source: salt://chatmail/chatmaild/files/etc/chatmail/{{ name }}.toml.j2
     - template: jinja
     - context: {settings: {{ settings | json }}}
     - user: root
     - group: root
     - mode: '0644'
     - makedirs: True
+    - check_cmd: env PYTHONPATH=/usr/local/lib/chatmaild /usr/bin/python3 -BP -m chatmaild.config chatmaild.{{ kind }}
+    - require:
+      - chatmail_package: chatmaild-packages
+      - file: chatmaild-source
+{% endfor %}
 
 {% if settings.rename_from %}
 # The mail services are stopped meanwhile; they start when their turn comes, with the new domain.
@@ -84,8 +103,16 @@ chatmaild-{{ service }}-service:
       - chatmail_package: chatmaild-packages
     - watch:
       - file: chatmaild-source
-      - file: chatmaild-ini
+      {%- if service != "chatmail-dane-policy" %}
+      - file: chatmaild-{{ service | replace("chatmail-", "") }}-settings
+      {%- endif %}
       - file: chatmaild-{{ service }}-unit
 {% endfor %}
 
 {{ remnants("chatmaild", units=["doveauth-dictproxy.service", "filtermail-transport.service"]) }}
+
+# One file for all, until every service had its own. Last, when none reads it any more.
+chatmaild-chatmail-ini:
+  file.absent:
+    - name: /etc/chatmail/chatmail.ini
+    - order: last

@@ -74,7 +74,7 @@ echobot-service:
     - watch:
       - chatmail_binary: echobot-program
       - file: chatmaild-source
-      - file: chatmaild-ini
+      - file: chatmaild-echobot-settings
       - file: echobot-unit
 
 echobot-link:

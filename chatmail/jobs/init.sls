@@ -4,7 +4,7 @@
 
 include:
   - chatmail.preflight
-  # The programs, and the settings file they read.
+  # The programs, and the settings files they read.
   - chatmail.chatmaild
 
 # For operators, as vmail: runuser -u vmail -- /usr/local/bin/chatmail-expire. Dovecot runs quota-expire.
@@ -32,7 +32,9 @@ jobs-{{ job }}-service:
     - mode: '0644'
     - require:
       - file: chatmaild-source
-      - file: chatmaild-ini
+      {%- if job != "metrics" %}
+      - file: chatmaild-{{ job }}-settings
+      {%- endif %}
 
 jobs-{{ job }}-timer-unit:
   file.managed:

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from test.service_settings import write_settings
+
 SOURCE = Path(__file__).parents[2] / "chatmaild/src"
 DOMAIN = "chat.example.org"
 CORES = sorted(os.sched_getaffinity(0))
@@ -35,14 +37,13 @@ while True:
     while line := connection.recv(4096):
         connection.sendall(line)
 """
-SETTINGS = """[params]
-mail_domain = {domain}
-mailboxes_dir = {scratch}/mail
-max_load_1m = 99999
-min_available_memory = 0
-min_free_disk_space = 0
-max_creations_per_hour = 100000
-"""
+SETTINGS = {
+    "mail_domain": DOMAIN,
+    "max_load_1m": 99999,
+    "min_available_memory": 0,
+    "min_free_disk_space": 0,
+    "max_creations_per_hour": 100000,
+}
 
 
 @contextlib.contextmanager
@@ -61,11 +62,11 @@ def running_echo(path: Path):
 @contextlib.contextmanager
 def running(scratch: Path):
     """Run the service; yields its process and its socket."""
-    (scratch / "chatmail.ini").write_text(SETTINGS.format(domain=DOMAIN, scratch=scratch))
+    settings = write_settings(scratch / "doveauth.toml", mailboxes_dir=scratch / "mail", **SETTINGS)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(scratch / "notify"))
         process = subprocess.Popen(
-            [sys.executable, "-m", "chatmaild.doveauth", scratch / "socket", scratch / "chatmail.ini"],
+            [sys.executable, "-m", "chatmaild.doveauth", scratch / "socket", settings],
             env=os.environ | {"PYTHONPATH": str(SOURCE), "NOTIFY_SOCKET": str(scratch / "notify")},
             stderr=subprocess.DEVNULL,
         )

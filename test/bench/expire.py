@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from test.service_settings import write_settings
+
 SOURCE = Path(__file__).parents[2] / "chatmaild/src"
 DOMAIN = "chat.example.org"
 MESSAGES = 10
@@ -84,8 +86,7 @@ def main() -> None:
         mail = Path(scratch) / "mail"
         mail.mkdir()
         make_tree(mail, arguments.mailboxes)
-        ini = Path(scratch) / "chatmail.ini"
-        ini.write_text(f"[params]\nmail_domain = {DOMAIN}\nmailboxes_dir = {mail}\n")
+        ini = write_settings(Path(scratch) / "expire.toml", mail_domain=DOMAIN, mailboxes_dir=mail)
         command = [sys.executable, "-m", "chatmaild.expire", "--remove", ini]
         environment = os.environ | {"PYTHONPATH": str(SOURCE)}
         works = {

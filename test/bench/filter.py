@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from test.service_settings import write_settings
+
 HOST = "bench.test"
 SESSIONS = 20
 ROUNDS = 5
@@ -169,10 +171,12 @@ def postfix(directory: Path) -> Iterator[None]:
 @contextmanager
 def filtermail(directory: Path, root: Path) -> Iterator[int]:
     """The filter, running in its incoming role with Debian's Python; yields its process id."""
-    ini = directory / "chatmail.ini"
-    ini.write_text(
-        f"[params]\nmail_domain = {HOST}\nmailboxes_dir = {directory}/mail\n"
-        f"filtermail_smtp_port_incoming = {FILTER_PORT}\npostfix_reinject_port_incoming = {REINJECT_PORT}\n"
+    ini = write_settings(
+        directory / "filtermail-incoming.toml",
+        mail_domain=HOST,
+        mailboxes_dir=directory / "mail",
+        filtermail_smtp_port_incoming=FILTER_PORT,
+        postfix_reinject_port_incoming=REINJECT_PORT,
     )
     with (directory / "filter.log").open("x") as log:
         process = subprocess.Popen(

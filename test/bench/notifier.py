@@ -20,6 +20,7 @@ from pathlib import Path
 import aiohttp
 
 from test.push_server import PushServer
+from test.service_settings import write_settings
 
 SOURCE = Path(__file__).parents[2] / "chatmaild/src"
 DOMAIN = "chat.example.org"
@@ -35,14 +36,14 @@ CONNECTIONS = 300  # as many as the service has first tries at once
 def running(scratch: Path, server: PushServer) -> Iterator[subprocess.Popen]:
     """The service, with a settings file in `scratch`."""
     (scratch / "mail").mkdir()
-    (scratch / "chatmail.ini").write_text(
-        f"[params]\nmail_domain = {DOMAIN}\nmailboxes_dir = {scratch}/mail\nnotification_url = {server.url}\n"
+    settings = write_settings(
+        scratch / "metadata.toml", mail_domain=DOMAIN, mailboxes_dir=scratch / "mail", notification_url=server.url
     )
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.settimeout(20)
         manager.bind(str(scratch / "notify"))
         process = subprocess.Popen(
-            [sys.executable, "-m", "chatmaild.metadata", scratch / "socket", scratch / "chatmail.ini"],
+            [sys.executable, "-m", "chatmaild.metadata", scratch / "socket", settings],
             env=os.environ
             | {
                 "PYTHONPATH": str(SOURCE),

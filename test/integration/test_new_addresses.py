@@ -3,14 +3,13 @@
 Clients have addresses of their own, on the lab's bridge; what they do goes by way of port 443.
 """
 
-import configparser
 import contextlib
 import http.client
 import imaplib
-import io
 import json
 import smtplib
 import socket
+import tomllib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,7 +22,7 @@ from test.mail_clients import submission, unchecked_tls
 from test.relay.chat import credentials
 from test.relay.delivery import Relay, User
 
-INI = "/etc/chatmail/chatmail.ini"
+FILES = ("/etc/chatmail/doveauth.toml", "/etc/chatmail/newemail.toml")
 OUR_SERVICES = [
     "doveauth",
     "lastlogin",
@@ -38,19 +37,17 @@ OUR_SERVICES = [
 @contextlib.contextmanager
 def other_settings(host: Host, **changes: object) -> Iterator[None]:
     """The services for new addresses with other settings; a restart forgets what was counted."""
-    usual = host.read(INI)
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(usual)
-    parser["params"].update({key: str(value) for key, value in changes.items()})
-    changed = io.StringIO()
-    parser.write(changed)
+    usual = {file: host.read(file) for file in FILES}
     restart = ["systemctl", "restart", "doveauth", "chatmail-newemail"]
     try:
-        host.write(INI, changed.getvalue())
+        for file, text in usual.items():
+            changed = tomllib.loads(text) | changes
+            host.write(file, "".join(f"{key} = {json.dumps(value)}\n" for key, value in changed.items()))
         host.run(restart)
         yield
     finally:
-        host.write(INI, usual)
+        for file, text in usual.items():
+            host.write(file, text)
         host.run(restart)
 
 

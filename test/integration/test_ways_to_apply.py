@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,9 +153,9 @@ def test_one_command_applies_to_several_relays_with_shared_defaults(lab: Lab, on
         )
         states = json.loads(done.stdout)
         assert all(changed(states[name]) for name in names)
-        ini = [host.read("/etc/chatmail/chatmail.ini") for host in (one_host, two_host)]
+        files = [tomllib.loads(host.read("/etc/chatmail/expire.toml")) for host in (one_host, two_host)]
     finally:
         for name in RELAYS:
             lab.salt_ssh(name, "state.apply", "chatmail")
-    assert [re.search(r"(?m)^max_mailbox_size = (\w+)$", text)[1] for text in ini] == ["50M", "60M"]
-    assert all("delete_mails_after = 11\n" in text for text in ini)
+    assert [file["max_mailbox_size_mb"] for file in files] == [50, 60]
+    assert all(file["delete_mails_after"] == 11 for file in files)

@@ -1,6 +1,7 @@
 """A relay that runs somewhere, asked from outside: ``make online RELAY=chat.example.org [RELAY2=...] [SSH=...]``."""
 
 import ipaddress
+import json
 import os
 import re
 import shlex
@@ -56,10 +57,7 @@ def clean_up(relay: Relay) -> None:
     """Remove the mailboxes of this run. Without ssh they stay until the relay removes them as unused."""
     if not os.environ.get("SSH"):
         return
-    ini = on_host("cat /etc/chatmail/chatmail.ini")
-    domain = re.search(r"(?m)^mail_domain = (\S+)$", ini)[1]
-    directory = re.search(r"(?m)^mailboxes_dir = (\S+)$", ini)
-    root = directory[1] if directory else f"/home/vmail/mail/{domain}"
+    root = json.loads(on_host("cat /etc/chatmail/relay.json"))["settings"]["mailboxes_dir"]
     for address in relay.created:
         assert re.fullmatch(r"[a-z0-9][a-z0-9._-]*@[\[\]\w.-]+", address)
         on_host(f"runuser -u vmail -- rm -rf -- {shlex.quote(f'{root}/{address}')}")

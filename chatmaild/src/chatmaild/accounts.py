@@ -11,11 +11,12 @@ from operator import attrgetter
 from pathlib import Path
 
 from . import password_hash, scanner
-from .config import Config
+from .config import Config, read_config_or_exit
 from .doveauth import PROBES
-from .expire import CONFIG, natural, read_config_or_exit
+from .expire import natural
 from .mailbox import Mailbox
 
+CONFIG = Path("/etc/chatmail/accounts.toml")
 ORDERS = ("size", "last_login", "address")
 
 
@@ -175,7 +176,7 @@ def main() -> None:
     commands.add_parser("make-probes")
     commands.add_parser("remove-probes")
     arguments = parser.parse_args()
-    config = read_config_or_exit(arguments.config)
+    config = read_config_or_exit(arguments.config, Config)
     try:
         match arguments.command:
             case "list":

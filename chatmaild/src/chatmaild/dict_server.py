@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from . import systemd
-from .config import Config, ConfigError, read_config
+from .config import ConfigError, Settings, read_config
 
 LINE_MAX = 65536  # bytes, LF not counted; Dovecot's own limit for what a client sends
 BACKLOG = 1000  # connections not yet accepted; Dovecot fails a login when the queue is full
@@ -260,20 +260,21 @@ async def serve(dictionary: Dictionary, path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def run(description: str, make_dictionary: Callable[[Config], Dictionary]) -> None:
+def run(description: str, kind: type[Settings], make_dictionary: Callable[[Settings], Dictionary]) -> None:
     """The command line of a service, ``NAME SOCKET CONFIG``: serve until a signal ends it.
 
     Exit status 1 and a message on standard error say that the settings or the socket cannot be used.
 
     :param description: what ``--help`` says about the service.
+    :param kind: the settings that it reads, see `read_config`.
     """
     parser = argparse.ArgumentParser(prog=Path(sys.argv[0]).stem, description=description)
     parser.add_argument("socket", type=Path, help="unix socket to listen on; its directory must exist")
-    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/chatmail.ini")
+    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/doveauth.toml")
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
-        dictionary = make_dictionary(read_config(arguments.config))
+        dictionary = make_dictionary(read_config(arguments.config, kind))
         asyncio.run(serve(dictionary, arguments.socket))
     except ConfigError as error:
         sys.exit(str(error))

@@ -13,15 +13,16 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from . import dict_server, password_hash
-from .config import Config
+from . import dict_server, invites, password_hash
+from .config import ECHOBOT_PASSWORD
 from .dict_server import DictError, Dictionary, TryLater
 from .guesses import GuessLimiter, RefusalLog
 from .invites import Invites
-from .machine_limits import exceeded_limit
+from .machine_limits import Limits, exceeded_limit
 from .mailbox import Mailbox, read_hash
 from .rate_limit import Place, SourceLimiter, place_of
 
@@ -73,6 +74,21 @@ _LOCAL_PART = re.compile(r"(?!-)[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings(Limits):
+    """What this service reads."""
+
+    username_min_length: int
+    username_max_length: int
+    password_min_length: int
+    max_creations_per_hour: int
+    invite_only: bool
+    echobot: bool
+    echobot_address: str  # nobody else can have it
+    echobot_password_path: Path = ECHOBOT_PASSWORD
+    invites_dir: Path = invites.DIRECTORY
+
+
 def split_fields(text: str) -> list[str]:
     """Split at double quotes; a backslash makes the character behind it an ordinary one.
 
@@ -94,7 +110,7 @@ def split_fields(text: str) -> list[str]:
     return fields
 
 
-def refusal(config: Config, address: str, password: str) -> str | None:
+def refusal(config: Settings, address: str, password: str) -> str | None:
     """Say why `address` cannot be created with `password`, None if it can; the machine's limits stand apart."""
     if NOCREATE_PATH.exists():
         return f"{NOCREATE_PATH} exists"
@@ -117,7 +133,7 @@ def refusal(config: Config, address: str, password: str) -> str | None:
 class AddressBook(Dictionary):
     """The addresses of one relay, which are the directories of its mailboxes."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Settings) -> None:
         self.config = config
         self.suffix = "@" + config.mail_domain
         self._invites = Invites(config.invites_dir)
@@ -271,7 +287,9 @@ def _to_json(mailbox: Mailbox, password: str) -> str:
 
 def main() -> None:
     """Run the service; see `dict_server.run`."""
-    dict_server.run("Tell Dovecot about the relay's addresses; create an address at its first login.", AddressBook)
+    dict_server.run(
+        "Tell Dovecot about the relay's addresses; create an address at its first login.", Settings, AddressBook
+    )
 
 
 if __name__ == "__main__":

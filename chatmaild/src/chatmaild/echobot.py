@@ -13,11 +13,12 @@ import os
 import secrets
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import password_hash, systemd
-from .config import Config, ConfigError, read_config
+from .config import ECHOBOT_PASSWORD, ConfigError, read_config
 
 PROGRAM = "deltachat-rpc-server"
 HELP = "Send me any message and I will echo it back"
@@ -80,10 +81,18 @@ class Core:
         raise CoreGone(f"{PROGRAM} has ended")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the bot reads."""
+
+    echobot_address: str
+    echobot_password_path: Path = ECHOBOT_PASSWORD
+
+
 class Echobot:
     """The relay's own bot, with one account."""
 
-    def __init__(self, config: Config, core: Core) -> None:
+    def __init__(self, config: Settings, core: Core) -> None:
         self._config = config
         self._core = core
         self._account = (core.call("get_all_account_ids") or [core.call("add_account")])[0]
@@ -175,12 +184,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="echobot", description="Send back what is sent to the relay's address `echo`, as a client of Delta Chat."
     )
-    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/chatmail.ini")
+    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/echobot.toml")
     parser.add_argument("--program", default=PROGRAM, help="Delta Chat's core (%(default)s)")
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
-        bot = Echobot(read_config(arguments.config), Core(arguments.program, Path("accounts").absolute()))
+        bot = Echobot(read_config(arguments.config, Settings), Core(arguments.program, Path("accounts").absolute()))
         bot.log_in()
         link = Path("invite-link.txt")
         link.write_text(bot.invite_link() + "\n")

@@ -6,18 +6,31 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from . import mailbox, quota_expire, scanner
-from .config import Config, ConfigError, read_config
+from .config import Config, read_config_or_exit
 from .mailbox import DAY, Mailbox
 from .quota_expire import MIB, TARGET_PERCENT
 from .scanner import Content
 
-CONFIG = Path("/etc/chatmail/chatmail.ini")
+CONFIG = Path("/etc/chatmail/expire.toml")
 LARGE = 200_000  # bytes; a seen message above goes after `delete_large_after`
 INDEX_MAX = 500 * 1024  # bytes; Dovecot makes a larger index file anew, and smaller
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Config):
+    """What expire reads."""
+
+    delete_mails_after: int  # days, as the other two
+    delete_large_after: int
+    delete_inactive_users_after: int
+    max_mailbox_size_mb: int
+    tmpfs_index: bool
+    echobot_address: str  # the bot's mailbox stays
 
 
 class Limits(NamedTuple):
@@ -28,7 +41,7 @@ class Limits(NamedTuple):
     login: float
 
     @classmethod
-    def of(cls, config: Config, now: float) -> "Limits":
+    def of(cls, config: Settings, now: float) -> "Limits":
         """The limits at the time `now`, in Unix seconds."""
         return cls(
             now - config.delete_mails_after * DAY,
@@ -66,7 +79,7 @@ def over_quota(home: str, messages: list[os.DirEntry], target: int, now: float) 
 class Expiry:
     """One run over the mailboxes, and what it has counted."""
 
-    def __init__(self, config: Config, now: float, *, remove: bool, verbose: bool) -> None:
+    def __init__(self, config: Settings, now: float, *, remove: bool, verbose: bool) -> None:
         """Prepare a run.
 
         :param now: Unix seconds.
@@ -76,7 +89,7 @@ class Expiry:
         self.config = config
         self.now = now
         self.limits = Limits.of(config, now)
-        self.quota_target = config.max_mailbox_size * TARGET_PERCENT // 100 * MIB  # bytes
+        self.quota_target = config.max_mailbox_size_mb * TARGET_PERCENT // 100 * MIB  # bytes
         self.remove = remove
         self.verbose = verbose
         self.mailboxes_seen = self.mailboxes_removed = 0
@@ -222,14 +235,6 @@ def natural(text: str) -> int:
 natural.__name__ = "whole number from 0"  # argparse: invalid ... value
 
 
-def read_config_or_exit(path: Path) -> Config:
-    """The settings of a command; exit status 1 with the faults on standard error if they cannot be used."""
-    try:
-        return read_config(path)
-    except ConfigError as error:
-        sys.exit(str(error))
-
-
 def _finish(expiry: Expiry, begun: float) -> None:
     print(f"{expiry.summary()}, {time.monotonic() - begun:.1f} seconds")
     if expiry.failures:
@@ -247,7 +252,9 @@ def main() -> None:
     arguments = parser.parse_args()
     begun = time.monotonic()
     now = time.time() - arguments.days * DAY
-    expiry = Expiry(read_config_or_exit(arguments.config), now, remove=arguments.remove, verbose=arguments.verbose)
+    expiry = Expiry(
+        read_config_or_exit(arguments.config, Settings), now, remove=arguments.remove, verbose=arguments.verbose
+    )
     expiry.run(arguments.maxnum)
     _finish(expiry, begun)
 
@@ -255,9 +262,9 @@ def main() -> None:
 def delete_inactive_users() -> None:
     """The command line of delete_inactive_users: of the rules of expire, the one for mailboxes alone."""
     parser = argparse.ArgumentParser(description="Remove mailboxes that nobody uses; expire does this and more.")
-    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/chatmail.ini")
+    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/expire.toml")
     begun = time.monotonic()
-    expiry = Expiry(read_config_or_exit(parser.parse_args().config), time.time(), remove=True, verbose=False)
+    expiry = Expiry(read_config_or_exit(parser.parse_args().config, Settings), time.time(), remove=True, verbose=False)
     expiry.run(expire=expiry.remove_if_inactive)
     _finish(expiry, begun)
 

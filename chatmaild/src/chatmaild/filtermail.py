@@ -18,6 +18,7 @@ import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
@@ -47,6 +48,39 @@ _QUOTED_PAIR = re.compile(r"\\(.)")  # RFC 5321 section 4.1.2
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings(Config):
+    """What both filters read."""
+
+    max_message_size: int  # octets
+    filtermail_host: str
+    postfix_host: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutgoingSettings(Settings):
+    """What the filter for mail that users submit reads."""
+
+    max_user_send_per_minute: int
+    max_user_send_burst_size: int
+    passthrough_senders: tuple[str, ...]
+    passthrough_recipients: tuple[str, ...]
+    filtermail_smtp_port: int
+    postfix_reinject_port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncomingSettings(Settings):
+    """What the filter for mail from other servers reads."""
+
+    filtermail_smtp_port_incoming: int
+    filtermail_http_port_incoming: int
+    postfix_reinject_port_incoming: int
+
+
+ROLES = {"outgoing": OutgoingSettings, "incoming": IncomingSettings}
+
+
 class Refused(Exception):
     """A rule refuses the message; the text is the SMTP reply."""
 
@@ -54,7 +88,9 @@ class Refused(Exception):
 Rules = Callable[[Config, Envelope, mime.Entity], Envelope]
 
 
-def examine(rules: Rules, config: Config, envelope: Envelope, data: bytes | bytearray) -> tuple[Envelope, mime.Entity]:
+def examine(
+    rules: Rules, config: Settings, envelope: Envelope, data: bytes | bytearray
+) -> tuple[Envelope, mime.Entity]:
     """Apply all rules to one message.
 
     :param data: the message, dot-stuffed.
@@ -74,7 +110,7 @@ def examine(rules: Rules, config: Config, envelope: Envelope, data: bytes | byte
     return rules(config, envelope, entity), entity
 
 
-def outgoing_rules(config: Config, envelope: Envelope, message: mime.Entity) -> Envelope:
+def outgoing_rules(config: OutgoingSettings, envelope: Envelope, message: mime.Entity) -> Envelope:
     """What a user may send: encrypted mail, under the own address; see `examine`."""
     recipients = [to for to in envelope.recipients if not is_disabled(config, to)]
     author = from_address(message)
@@ -96,7 +132,7 @@ def outgoing_rules(config: Config, envelope: Envelope, message: mime.Entity) -> 
     return Envelope(envelope.sender, recipients)
 
 
-def incoming_rules(config: Config, envelope: Envelope, message: mime.Entity) -> Envelope:
+def incoming_rules(config: Settings, envelope: Envelope, message: mime.Entity) -> Envelope:
     """What others may send: encrypted mail, and bounces; see `examine`. `IncomingFilter` checks where it is from."""
     author = from_address(message)
     recipients = [to for to in envelope.recipients if not is_disabled(config, to)]
@@ -181,7 +217,7 @@ def _has_type(message: mime.Entity, content_type: str) -> bool:
         return False
 
 
-def passes_recipient(config: Config, recipient: str) -> bool:
+def passes_recipient(config: OutgoingSettings, recipient: str) -> bool:
     """Whether an item of passthrough_recipients, an address or ``@domain``, lets cleartext to `recipient` pass."""
     address = recipient.lower()
     return any(
@@ -190,7 +226,7 @@ def passes_recipient(config: Config, recipient: str) -> bool:
     )
 
 
-def is_disabled(config: Config, address: str) -> bool:
+def is_disabled(config: Settings, address: str) -> bool:
     """Whether the operator has shut `address` off."""
     try:
         return config.mailbox(delivery_address(config, address)).is_disabled()
@@ -198,7 +234,7 @@ def is_disabled(config: Config, address: str) -> bool:
         return False
 
 
-def enforces_e2ee(config: Config, recipient: str) -> bool:
+def enforces_e2ee(config: Settings, recipient: str) -> bool:
     """Whether `recipient` refuses cleartext; so does what may be another spelling of such an address."""
     try:
         return config.mailbox(delivery_address(config, recipient)).enforces_e2ee()
@@ -206,7 +242,7 @@ def enforces_e2ee(config: Config, recipient: str) -> bool:
         return True
 
 
-def delivery_address(config: Config, address: str) -> str:
+def delivery_address(config: Settings, address: str) -> str:
     """The address that Postfix and Dovecot take `address` for, however it is spelled.
 
     A quoted local part means what is in the quotes, one without a domain gets ours (myorigin), and the dot at the end
@@ -227,7 +263,7 @@ def delivery_address(config: Config, address: str) -> str:
 class Filter(Handler):
     """What both roles share: examine, then hand on."""
 
-    def __init__(self, config: Config, rules: Rules, destination: smtp_client.Destination) -> None:
+    def __init__(self, config: Settings, rules: Rules, destination: smtp_client.Destination) -> None:
         self._config = config
         self._rules = rules
         self._destination = destination
@@ -286,7 +322,7 @@ class Filter(Handler):
 class HttpDelivery:
     """Incoming mail by HTTP: the envelope is in header fields, the body is the message as it is, not dot-stuffed."""
 
-    def __init__(self, config: Config, incoming: Filter) -> None:
+    def __init__(self, config: Settings, incoming: Filter) -> None:
         self._config = config
         self._incoming = incoming
 
@@ -335,7 +371,7 @@ class HttpDelivery:
 class IncomingFilter(Filter):
     """The role for what arrives: the author's domain must have signed it."""
 
-    def __init__(self, config: Config, destination: smtp_client.Destination, resolver: Resolver) -> None:
+    def __init__(self, config: Settings, destination: smtp_client.Destination, resolver: Resolver) -> None:
         super().__init__(config, incoming_rules, destination)
         self._resolver = resolver
 
@@ -357,7 +393,7 @@ class IncomingFilter(Filter):
 class OutgoingFilter(Filter):
     """The role for submission: senders are limited in rate."""
 
-    def __init__(self, config: Config, destination: smtp_client.Destination) -> None:
+    def __init__(self, config: OutgoingSettings, destination: smtp_client.Destination) -> None:
         super().__init__(config, outgoing_rules, destination)
         self._limiter = RateLimiter(config.max_user_send_per_minute, config.max_user_send_burst_size)
 
@@ -396,7 +432,7 @@ class StartError(Exception):
     """The service cannot start; the text says why and what to do."""
 
 
-async def run(config: Config, role: str) -> None:
+async def run(config: Settings, role: str) -> None:
     """Serve until SIGTERM or SIGINT.
 
     :param role: `outgoing` or `incoming`.
@@ -426,7 +462,7 @@ async def run(config: Config, role: str) -> None:
     await asyncio.gather(*serving)
 
 
-def _destination(config: Config, port: int) -> smtp_client.Destination:
+def _destination(config: Settings, port: int) -> smtp_client.Destination:
     """Postfix's listener at `port`; its name is resolved once."""
     try:
         found = socket.getaddrinfo(config.postfix_host, port, type=socket.SOCK_STREAM)
@@ -438,7 +474,7 @@ def _destination(config: Config, port: int) -> smtp_client.Destination:
     return smtp_client.Destination(found[0][4][0], port, smtp_client.address_literal(config.filtermail_host))
 
 
-def _listen(config: Config, setting: str) -> socket.socket:
+def _listen(config: Settings, setting: str) -> socket.socket:
     """Listen at filtermail_host on the port that `setting` holds."""
     host, port = config.filtermail_host, getattr(config, setting)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -456,10 +492,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="filtermail", description="Let only end-to-end encrypted mail pass between Postfix and its queue."
     )
-    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/chatmail.ini")
+    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/filtermail.toml")
     parser.add_argument(
         "role",
-        choices=["outgoing", "incoming"],
+        choices=list(ROLES),
         help="outgoing: mail that users submit; incoming: mail from other servers",
     )
     arguments = parser.parse_args()
@@ -469,7 +505,7 @@ def main() -> None:
     # Its connections are reference cycles; collected early, they do not pile up to megabytes.
     gc.set_threshold(200, 5, 5)
     try:
-        asyncio.run(run(read_config(arguments.config), arguments.role))
+        asyncio.run(run(read_config(arguments.config, ROLES[arguments.role]), arguments.role))
     except ConfigError as error:
         sys.exit(str(error))
     except StartError as error:

@@ -3,19 +3,28 @@
 import argparse
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import scanner
-from .config import Config
-from .expire import CONFIG, natural, read_config_or_exit
+from .config import Config, read_config_or_exit
+from .expire import natural
 from .mailbox import DAY, Mailbox
 from .metrics import Gauge, account_metrics, write_atomically
 
+CONFIG = Path("/etc/chatmail/fsreport.toml")
 CI_PREFIX = "ci-"  # of addresses that test runs make
 ACTIVE_DAYS = (1, 10, 30, 40, 80, 100, 150)
 MIN_SIZES = (0, 102_400, 524_288, 1_048_576, 2_097_152, 5_242_880, 10_485_760)  # bytes
 TEXTFILE = "fsreport.prom"
 LEGACY_METRICS = Path("/var/www/html/metrics")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Config):
+    """What fsreport reads."""
+
+    tmpfs_index: bool
 
 
 class Report:
@@ -126,7 +135,7 @@ def short(size: int) -> str:
     return str(size)
 
 
-def make_report(config: Config, report: Report, maxnum: int | None = None) -> int:
+def make_report(config: Settings, report: Report, maxnum: int | None = None) -> int:
     """Count the mailboxes, `maxnum` at most; return how many could not be read, each named on standard error."""
     failures = 0
     for box in scanner.mailboxes(config, maxnum):
@@ -156,7 +165,7 @@ def main() -> None:
         help=f"write the numbers of accounts (default: {LEGACY_METRICS})",
     )  # fmt: skip
     arguments = parser.parse_args()
-    config = read_config_or_exit(arguments.config)
+    config = read_config_or_exit(arguments.config, Settings)
     now = time.time() - arguments.days * DAY
     report = Report(now, min_login_age=arguments.min_login_age, mdir=arguments.mdir)
     failures = make_report(config, report, arguments.maxnum)

@@ -1,6 +1,7 @@
 """Remembers the day on which each address was last logged in to, as told by Dovecot's plugin last_login."""
 
 import logging
+from dataclasses import dataclass
 
 from . import dict_server
 from .config import Config
@@ -12,10 +13,17 @@ TIMESTAMP_DIGITS = 11  # Unix seconds beyond any clock, yet within what file sys
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings(Config):
+    """What this service reads."""
+
+    echobot_address: str
+
+
 class LastLogins(Dictionary):
     """The days of the last logins."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Settings) -> None:
         self.config = config
 
     async def set(self, key: str, value: str, user: str) -> None:
@@ -45,7 +53,7 @@ class LastLogins(Dictionary):
 
 def main() -> None:
     """Run the service; see `dict_server.run`."""
-    dict_server.run("Remember the day of each address' last login, which Dovecot reports.", LastLogins)
+    dict_server.run("Remember the day of each address' last login, which Dovecot reports.", Settings, LastLogins)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from .config import Config
@@ -34,7 +35,16 @@ def free_disk_space(path: Path) -> int:
     return status.f_bavail * status.f_frsize // MIB
 
 
-def exceeded_limit(config: Config) -> str | None:
+@dataclass(frozen=True, kw_only=True)
+class Limits(Config):
+    """What the machine must have left for another address."""
+
+    max_load_1m: float
+    min_available_memory_mb: int
+    min_free_disk_space_mb: int
+
+
+def exceeded_limit(config: Limits) -> str | None:
     """Say which of the limits in `config` the machine has passed now, None if it has room.
 
     What cannot be measured limits nothing; a warning is logged.
@@ -43,11 +53,11 @@ def exceeded_limit(config: Config) -> str | None:
     if load is not None and load > config.max_load_1m:
         return f"load {load:.2f} is above {config.max_load_1m:.2f}"
     memory = _measure("the available memory", available_memory)
-    if memory is not None and memory < config.min_available_memory:
-        return f"available memory {memory} MB is below {config.min_available_memory} MB"
+    if memory is not None and memory < config.min_available_memory_mb:
+        return f"available memory {memory} MB is below {config.min_available_memory_mb} MB"
     space = _measure("the free disk space", lambda: free_disk_space(config.mailboxes_dir))
-    if space is not None and space < config.min_free_disk_space:
-        return f"free disk space {space} MB is below {config.min_free_disk_space} MB"
+    if space is not None and space < config.min_free_disk_space_mb:
+        return f"free disk space {space} MB is below {config.min_free_disk_space_mb} MB"
     return None
 
 

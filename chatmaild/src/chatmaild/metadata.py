@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -16,6 +17,7 @@ from . import dict_server
 from .config import Config, ConfigError
 from .device_tokens import DeviceTokens
 from .dict_server import DictError, Dictionary
+from .mailbox import PENDING_NOTIFICATIONS
 from .notifier import Notifier
 from .push_client import PushClient
 
@@ -61,10 +63,20 @@ def app_versions(path: Path) -> str | None:
         return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings(Config):
+    """What this service reads."""
+
+    mail_domain_bare: str  # a literal without its brackets
+    notification_url: str  # empty where no device is notified
+    turn_socket_path: Path
+    iroh_relay_url: str | None = None  # clients then use their own default
+
+
 class Metadata(Dictionary):
     """The entries of one relay."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Settings) -> None:
         """:raises ConfigError: the mailboxes directory is not there."""
         if not config.mailboxes_dir.is_dir():
             raise ConfigError(
@@ -77,7 +89,7 @@ class Metadata(Dictionary):
     async def __aenter__(self) -> Self:
         if self.config.notification_url:
             client = PushClient(self.config.notification_url)
-            notifier = Notifier(self.config.pending_notifications_dir, client, self._tokens_of)
+            notifier = Notifier(self.config.mailboxes_dir / PENDING_NOTIFICATIONS, client, self._tokens_of)
             self._notifier = await self._exit.enter_async_context(notifier)
         return self
 
@@ -156,7 +168,9 @@ class Metadata(Dictionary):
 
 def main() -> None:
     """Run the service; see `dict_server.run`."""
-    dict_server.run("Keep device tokens and server information for clients; notify devices of new messages.", Metadata)
+    dict_server.run(
+        "Keep device tokens and server information for clients; notify devices of new messages.", Settings, Metadata
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import logging
 import sqlite3
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from .config import Config, ConfigError, read_config
@@ -24,7 +25,14 @@ class MigrationError(Exception):
     """The database cannot be taken over; the text says why and what to do."""
 
 
-def migrate(config: Config) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Settings(Config):
+    """What the migration reads."""
+
+    passdb_path: Path
+
+
+def migrate(config: Settings) -> int:
     """Take over the addresses in ``passdb_path``, if there is such a file.
 
     :returns: how many addresses were taken over.
@@ -65,7 +73,7 @@ def _users(database: Path) -> Iterator[tuple]:
             yield from connection.execute("SELECT addr, password, NULL FROM users")
 
 
-def _take_over(config: Config, address: object, password: object, last_login: object) -> bool:
+def _take_over(config: Settings, address: object, password: object, last_login: object) -> bool:
     if not isinstance(address, str) or not isinstance(password, str) or not password.isascii() or not password.strip():
         logger.warning("migration: a row without address or hash is left out")
         return False
@@ -91,11 +99,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="chatmail-migrate-passdb", description="Take over the addresses of a relay from before July 2024."
     )
-    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/chatmail.ini")
+    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/migrate-passdb.toml")
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
-        migrate(read_config(arguments.config))
+        migrate(read_config(arguments.config, Settings))
     except (ConfigError, MigrationError) as error:
         sys.exit(str(error))
     except OSError as error:

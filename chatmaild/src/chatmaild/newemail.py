@@ -17,12 +17,13 @@ import signal
 import socket
 import string
 import sys
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 
 from . import http_server, invites, systemd
-from .config import Config, ConfigError, read_config
+from .config import ConfigError, read_config
 from .http_server import BACKLOG, Request, Response
 
 NAME_CHARACTERS = string.ascii_lowercase + string.digits
@@ -39,7 +40,20 @@ def _random(characters: str, length: int) -> str:
     return "".join(secrets.choice(characters) for _ in range(length))
 
 
-def new_credentials(config: Config, token: str = "") -> dict[str, str]:
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What this service reads."""
+
+    mail_domain: str
+    mail_domain_bare: str  # a literal without its brackets
+    username_max_length: int
+    password_min_length: int
+    invite_only: bool
+    tls_mode: str
+    ipv4_relay: str | None = None  # its address, where the relay has no name
+
+
+def new_credentials(config: Settings, token: str = "") -> dict[str, str]:
     """A new address and its password; where the certificate is self-signed also a link that tells clients to take it.
 
     :param token: an invite, with which the password is to begin.
@@ -52,7 +66,7 @@ def new_credentials(config: Config, token: str = "") -> dict[str, str]:
     return credentials
 
 
-def dclogin_url(config: Config, email: str, password: str) -> str:
+def dclogin_url(config: Settings, email: str, password: str) -> str:
     """The login as a link for Delta Chat: ``ih`` and ``sh`` are the servers, ``ic=3`` accepts any certificate."""
     servers = f"&ih={config.ipv4_relay}&sh={config.ipv4_relay}" if config.ipv4_relay else ""
     return f"dclogin:{quote(email, safe='@[]')}?p={quote(password, safe='')}&v=1{servers}&ic=3"
@@ -72,7 +86,7 @@ def _refusal(status: HTTPStatus, reason: str, *headers: tuple[str, str]) -> Resp
     return Response(status, json.dumps({"reason": reason}), (("Content-Type", "application/json"), NO_STORE, *headers))
 
 
-async def answer(config: Config, request: Request) -> Response:
+async def answer(config: Settings, request: Request) -> Response:
     """What ``/new`` answers: JSON to POST, and to GET where apps cannot open it; and the two for web pages, above."""
     path, _, query = request.target.partition("?")
     if request.method not in ("GET", "POST"):
@@ -97,7 +111,7 @@ async def answer(config: Config, request: Request) -> Response:
     return Response(HTTPStatus.OK, json.dumps(credentials), (("Content-Type", "application/json"), NO_STORE))
 
 
-async def run(config: Config, path: Path) -> None:
+async def run(config: Settings, path: Path) -> None:
     """Serve on the unix socket `path` until SIGTERM or SIGINT.
 
     :raises OSError: the socket cannot be made.
@@ -119,11 +133,11 @@ def main() -> None:
     """Run the service; exit status 1 and a message say that the settings or the socket cannot be used."""
     parser = argparse.ArgumentParser(prog="newemail", description="Make up addresses for clients that ask at /new.")
     parser.add_argument("socket", type=Path, help="unix socket to listen on; its directory must exist")
-    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/chatmail.ini")
+    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/newemail.toml")
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
-        asyncio.run(run(read_config(arguments.config), arguments.socket))
+        asyncio.run(run(read_config(arguments.config, Settings), arguments.socket))
     except ConfigError as error:
         sys.exit(str(error))
     except OSError as error:

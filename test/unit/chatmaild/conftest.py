@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from test.service_settings import write_settings
+
 SOURCE = Path(__file__).parents[3] / "chatmaild/src"
 
 # The machine that runs the tests must not decide their outcome.
@@ -27,19 +29,12 @@ def _services_log_level(caplog):
 
 
 @pytest.fixture
-def write_ini(tmp_path):
-    """Write a settings file; keyword arguments are its keys."""
+def write_config(tmp_path):
+    """Write a settings file; keyword arguments are settings of the pillar, or keys of the file."""
 
     def write(**settings) -> Path:
-        path = tmp_path / "chatmail.ini"
-        settings = {
-            "mail_domain": "chat.example.org",
-            "mailboxes_dir": tmp_path / "mail",
-            **NO_LIMITS,
-            **settings,
-        }
-        path.write_text("[params]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()))
-        return path
+        usual = {"mail_domain": "chat.example.org", "mailboxes_dir": tmp_path / "mail", **NO_LIMITS}
+        return write_settings(tmp_path / "settings.toml", **usual | settings)
 
     return write
 

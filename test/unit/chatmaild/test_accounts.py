@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from chatmaild import accounts
+from chatmaild import accounts, doveauth
 from chatmaild.accounts import NoSuchAddress
-from chatmaild.config import read_config
+from chatmaild.config import Config, read_config
 from chatmaild.doveauth import PROBES, refusal
 from chatmaild.mailbox import DAY
 
@@ -14,8 +14,8 @@ DOMAIN = "chat.example.org"
 
 
 @pytest.fixture
-def config(write_ini):
-    return read_config(write_ini())
+def config(write_config):
+    return read_config(write_config(), Config)
 
 
 @pytest.fixture
@@ -93,13 +93,13 @@ def test_probes_are_made_anew_and_removed(config):
     assert list(config.mailboxes_dir.iterdir()) == []
 
 
-def test_nobody_else_can_create_an_address_of_a_probe(write_ini):
-    config = read_config(write_ini(username_max_length=30))
+def test_nobody_else_can_create_an_address_of_a_probe(write_config):
+    config = read_config(write_config(username_max_length=30), doveauth.Settings)
     assert [refusal(config, f"{name}@{DOMAIN}", "long enough") for name in PROBES] == ["the local part is reserved"] * 2
 
 
-def test_the_command_prints_json_and_says_what_is_wrong(made, write_ini, run_service):
-    module, option = "chatmaild.accounts", f"--config={write_ini()}"
+def test_the_command_prints_json_and_says_what_is_wrong(made, write_config, run_service):
+    module, option = "chatmaild.accounts", f"--config={write_config()}"
     told = json.loads(run_service(module, option, "info", f"unused123@{DOMAIN}").stdout)
     assert (told["messages"], told["last_login"], told["takes_cleartext"]) == (1, 3 * DAY, False)
     assert json.loads(run_service(module, option, "list", "--limit=1").stdout)["count"] == 3

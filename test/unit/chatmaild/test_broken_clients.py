@@ -16,9 +16,9 @@ USER = "user12345@chat.example.org"
         ("newemail", "POST /new HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 "),
     ],
 )
-def test_the_next_client_is_answered(write_ini, start_daemon, tmp_path, daemon, request_, answer):  # noqa: PLR0917
+def test_the_next_client_is_answered(write_config, start_daemon, tmp_path, daemon, request_, answer):  # noqa: PLR0917
     (tmp_path / "mail").mkdir()
-    running = start_daemon(f"chatmaild.{daemon}", write_ini())
+    running = start_daemon(f"chatmaild.{daemon}", write_config())
     disturb(running.connect)
     assert running.ask(request_.encode()).decode().startswith(answer)
     log = running.stop()

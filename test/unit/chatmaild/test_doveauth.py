@@ -5,7 +5,7 @@ import json
 import re
 import stat
 import threading
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -36,11 +36,11 @@ def userdb(address: str) -> str:
 
 
 @pytest.fixture
-def addresses(write_ini):
+def addresses(write_config):
     """An address book in this process; the function makes one with other settings."""
 
     def make(**settings) -> AddressBook:
-        return AddressBook(read_config(write_ini(**settings)))
+        return AddressBook(read_config(write_config(**settings), doveauth.Settings))
 
     return make
 
@@ -254,7 +254,7 @@ def test_escaped_passwords_and_addresses(addresses):
 
 
 @pytest.mark.parametrize(
-    "limit", [{"max_load_1m": -1}, {"min_available_memory": "99999999G"}, {"min_free_disk_space": "99999999G"}]
+    "limit", [{"max_load_1m": -1}, {"min_available_memory_mb": 10**9}, {"min_free_disk_space_mb": 10**9}]
 )
 def test_a_full_machine_refuses_new_addresses_only(addresses, caplog, limit):
     created = lookup(addresses(), passdb("secret-password", USER))
@@ -285,8 +285,8 @@ def test_iteration_lists_the_addresses(addresses):
     assert asyncio.run(book.iterate("shared/passdb/", "")) == {}
 
 
-def test_answers_of_the_daemon(write_ini, start_daemon, tmp_path):
-    daemon = start_daemon("chatmaild.doveauth", write_ini())
+def test_answers_of_the_daemon(write_config, start_daemon, tmp_path):
+    daemon = start_daemon("chatmaild.doveauth", write_config())
     hello = b"H3\t2\t0\t\tauth\n"
     password = 'tab\x01t, quote\\" and slash/'
     assert daemon.ask(hello) == b""
@@ -308,9 +308,9 @@ def test_answers_of_the_daemon(write_ini, start_daemon, tmp_path):
     assert not daemon.socket_path.exists()
 
 
-def test_a_login_waits_for_no_other(write_ini, start_daemon, tmp_path):
-    daemon = start_daemon("chatmaild.doveauth", write_ini())
-    config = read_config(tmp_path / "chatmail.ini")
+def test_a_login_waits_for_no_other(write_config, start_daemon, tmp_path):
+    daemon = start_daemon("chatmaild.doveauth", write_config())
+    config = read_config(tmp_path / "settings.toml", Config)
     with config.mailbox(USER).try_lock(), daemon.connect() as waiting:
         waiting.sendall(f'Lshared/passdb/secret-password"{USER}\nLshared/userdb/{USER}\n'.encode())
         other = daemon.ask(b'Lshared/passdb/secret-password"user54321@chat.example.org\n')
@@ -341,8 +341,8 @@ def run_threads(count: int, work) -> list:
     return results
 
 
-def test_ten_logins_create_one_address(write_ini, start_daemon, tmp_path):
-    daemon = start_daemon("chatmaild.doveauth", write_ini())
+def test_ten_logins_create_one_address(write_config, start_daemon, tmp_path):
+    daemon = start_daemon("chatmaild.doveauth", write_config())
     answers = run_threads(10, lambda number: daemon.ask(f'Lshared/passdb/secret-password-{number}"{USER}\n'.encode()))
     assert answers[0][:1] == b"O"
     assert len(set(answers)) == 1
@@ -354,8 +354,8 @@ def test_ten_logins_create_one_address(write_ini, start_daemon, tmp_path):
     }
 
 
-def test_fifty_clients_create_five_addresses_each(write_ini, start_daemon, tmp_path):
-    daemon = start_daemon("chatmaild.doveauth", write_ini())
+def test_fifty_clients_create_five_addresses_each(write_config, start_daemon, tmp_path):
+    daemon = start_daemon("chatmaild.doveauth", write_config())
     users = [[f"client{number:02}{index}@{DOMAIN}" for index in range(5)] for number in range(50)]
 
     def create(number):
@@ -368,8 +368,8 @@ def test_fifty_clients_create_five_addresses_each(write_ini, start_daemon, tmp_p
     assert listing.endswith(b"\t\n\n")
 
 
-def test_hundreds_of_connections_at_once(write_ini, start_daemon):
-    daemon = start_daemon("chatmaild.doveauth", write_ini())
+def test_hundreds_of_connections_at_once(write_config, start_daemon):
+    daemon = start_daemon("chatmaild.doveauth", write_config())
     daemon.process.send_signal(19)  # SIGSTOP: they all wait in the queue
     connections = []
     for _ in range(500):
@@ -382,16 +382,16 @@ def test_hundreds_of_connections_at_once(write_ini, start_daemon):
             assert connection.recv(100) == b"N\n"
 
 
-def test_files_of_the_daemon_are_private(write_ini, start_daemon, tmp_path):
-    daemon = start_daemon("chatmaild.doveauth", write_ini())
+def test_files_of_the_daemon_are_private(write_config, start_daemon, tmp_path):
+    daemon = start_daemon("chatmaild.doveauth", write_config())
     daemon.ask(f'Lshared/passdb/secret-password"{USER}\n'.encode())
     mailbox = tmp_path / "mail" / USER
     assert stat.S_IMODE(mailbox.stat().st_mode) == 0o700
     assert stat.S_IMODE((mailbox / "password").stat().st_mode) == 0o600
 
 
-def test_broken_clients_leave_the_daemon_alone(write_ini, start_daemon):
-    daemon = start_daemon("chatmaild.doveauth", write_ini())
+def test_broken_clients_leave_the_daemon_alone(write_config, start_daemon):
+    daemon = start_daemon("chatmaild.doveauth", write_config())
     for request in (
         b"\xff\xfe\n",
         b"L\xff\n",
@@ -404,15 +404,15 @@ def test_broken_clients_leave_the_daemon_alone(write_ini, start_daemon):
     assert daemon.ask(b"Lshared/userdb/\xff@chat.example.org\n") == b"N\n"
 
 
-def test_a_socket_directory_that_is_missing(write_ini, run_service, tmp_path):
-    result = run_service("chatmaild.doveauth", tmp_path / "absent/socket", write_ini())
+def test_a_socket_directory_that_is_missing(write_config, run_service, tmp_path):
+    result = run_service("chatmaild.doveauth", tmp_path / "absent/socket", write_config())
     assert result.returncode == 1
     assert f"cannot listen on {tmp_path}/absent/socket" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_settings_that_are_wrong(write_ini, run_service, tmp_path):
-    result = run_service("chatmaild.doveauth", tmp_path / "socket", write_ini(max_load_1m="high"))
+def test_settings_that_are_wrong(write_config, run_service, tmp_path):
+    result = run_service("chatmaild.doveauth", tmp_path / "socket", write_config(max_load_1m="high"))
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert "max_load_1m is 'high'; allowed is a number" in result.stderr
@@ -519,7 +519,7 @@ def test_an_invite_counts_one_for_an_address_that_logs_in_ten_times_at_once(addr
 @given(st.text(alphabet="a1_-.", min_size=1, max_size=9))
 def test_a_local_part_is_taken_if_and_only_if_postfix_delivers_to_it(local_part):
     is_dot_string = all(local_part.split("."))
-    config = Config(mail_domain_bare=DOMAIN, mailboxes_dir=Path("/nowhere"), username_min_length=1)
+    config = SimpleNamespace(mail_domain=DOMAIN, username_min_length=1, username_max_length=9, password_min_length=9)
     taken = doveauth.refusal(config, f"{local_part}@{DOMAIN}", "secret-password") is None
     assert taken is (is_dot_string and not local_part.startswith("-"))
 

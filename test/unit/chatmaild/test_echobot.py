@@ -77,11 +77,11 @@ def test_text_and_files_are_sent_back_commands_and_bots_are_not_answered(change,
 
 
 @pytest.fixture
-def run_bot(tmp_path, write_ini):
+def run_bot(tmp_path, write_config):
     """Run the bot until its core ends; returns the process, and whether it said that it is ready."""
 
     def run(program=None, **settings):
-        ini = write_ini(echobot="true", echobot_password_path=tmp_path / "password", **settings)
+        ini = write_config(echobot=True, echobot_password_path=tmp_path / "password", **settings)
         core = tmp_path / "core"
         core.write_text(CORE.format(python=sys.executable).lstrip())
         core.chmod(0o755)

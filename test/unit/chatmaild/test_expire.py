@@ -19,9 +19,9 @@ LIMITS = Limits(message=NOW - 20 * DAY, large_message=NOW - 7 * DAY, login=NOW -
 
 
 @pytest.fixture
-def store(tmp_path, write_ini):
+def store(tmp_path, write_config):
     """A mail store; the methods make mailboxes and files, and run the programs over it."""
-    return Store(tmp_path, write_ini)
+    return Store(tmp_path, write_config)
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +31,13 @@ def index_dir(tmp_path, monkeypatch):
 
 
 class Store:
-    def __init__(self, tmp_path, write_ini):
-        self.ini = write_ini()
-        self.write_ini = write_ini
+    def __init__(self, tmp_path, write_config):
+        self.ini = write_config()
+        self.write_config = write_config
         self.path = tmp_path / "mail"
 
     def create(self, address=USER, login_days=0.0):
-        config = read_config(self.ini)
+        config = read_config(self.ini, expire.Settings)
         box = config.mailbox(address)
         box.create("{SHA512-CRYPT}$6$salt$hash")
         age(box.password_path, login_days)
@@ -113,7 +113,7 @@ def test_a_mailbox_without_old_messages_keeps_its_quota_cache(store, run_expire)
 
 
 def test_a_dry_run_changes_nothing(store, run_expire, index_dir):
-    store.ini = store.write_ini(max_mailbox_size="1M", tmpfs_index=True)
+    store.ini = store.write_config(max_mailbox_size="1M", tmpfs_index=True)
     box = store.create()
     second = int(time.time()) - 5 * DAY
     store.file(box.path / "cur/old", days=21)
@@ -178,7 +178,7 @@ def test_the_echobot_has_no_password_and_expiring_mail(store, run_expire):
 
 
 def test_large_index_files_go(store, run_expire, index_dir):
-    store.ini = store.write_ini(tmpfs_index=True)
+    store.ini = store.write_config(tmpfs_index=True)
     box = store.create()
     large = [
         store.file(box.path / "dovecot.index.cache", 512001),
@@ -268,7 +268,7 @@ def test_maxnum_and_days(store, run_expire):
 
 
 def test_the_quota_step_leaves_what_fits(store, run_expire):
-    store.ini = store.write_ini(max_mailbox_size="4M")  # down to 2
+    store.ini = store.write_config(max_mailbox_size="4M")  # down to 2
     box = store.create()
     now = int(time.time())
     paths = [

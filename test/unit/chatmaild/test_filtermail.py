@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from test import messages
+from test.service_settings import write_settings
 from test.unit.chatmaild.conftest import SOURCE, disturb
 from test.unit.chatmaild.smtp_peers import HANG, TIMEOUT_S, Client, NextServer, free_port, next_server
 
@@ -107,8 +108,7 @@ def running_filter(role: str, directory: Path, program: str = UNSIGNED_PASSES, *
             "filtermail_http_port_incoming": free_port(),
             **settings,
         }
-        ini = directory / "chatmail.ini"
-        ini.write_text("[params]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()))
+        ini = write_settings(directory / "settings.toml", **settings)
         # Not a pipe: nobody reads while a test sends mail, and a full one would stop the service.
         with (directory / "log").open("x") as log:
             process = subprocess.Popen(
@@ -945,9 +945,9 @@ def test_the_command_line_explains_itself(run_service, arguments, status, text):
     assert "Traceback" not in result.stderr
 
 
-def test_a_taken_port_ends_the_service_with_a_reason(run_service, write_ini):
+def test_a_taken_port_ends_the_service_with_a_reason(run_service, write_config):
     with next_server() as other:
-        ini = write_ini(filtermail_smtp_port=other.port)
+        ini = write_config(filtermail_smtp_port=other.port)
         result = run_service("chatmaild.filtermail", ini, "outgoing")
     assert result.returncode == 1
     for word in (str(ini), str(other.port), "filtermail_smtp_port", "already in use"):
@@ -956,10 +956,10 @@ def test_a_taken_port_ends_the_service_with_a_reason(run_service, write_ini):
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("max_message_size", "big"), ("postfix_host", "no such host"), ("filtermail_host", "x")]
+    ("setting", "value"), [("max_message_size", "big"), ("postfix_host", "no such host"), ("passthrough_senders", "x")]
 )
-def test_a_wrong_setting_ends_the_service_with_its_name(run_service, write_ini, setting, value):
-    result = run_service("chatmaild.filtermail", write_ini(**{setting: value}), "outgoing")
+def test_a_wrong_setting_ends_the_service_with_its_name(run_service, write_config, setting, value):
+    result = run_service("chatmaild.filtermail", write_config(**{setting: value}), "outgoing")
     assert result.returncode == 1
     assert f"{setting} is {value!r}" in result.stderr
     assert "Traceback" not in result.stderr

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from chatmaild import mailbox
+from chatmaild import fsreport, mailbox
 from chatmaild.config import read_config
 from chatmaild.fsreport import Report, make_report, short
 from chatmaild.mailbox import DAY
@@ -16,9 +16,9 @@ LONG_AGO = 50  # days
 
 
 @pytest.fixture
-def config(write_ini, tmp_path, monkeypatch):
+def config(write_config, tmp_path, monkeypatch):
     monkeypatch.setattr(mailbox, "INDEX_DIR", tmp_path / "indexes")
-    return read_config(write_ini())
+    return read_config(write_config(), fsreport.Settings)
 
 
 def create(config, address, days=LONG_AGO):
@@ -87,10 +87,10 @@ OPTIONS = [("--days", "1"), ("--min-login-age", "1"), ("--mdir", "cur")]
 @pytest.mark.parametrize("chosen", [c for n in range(4) for c in itertools.combinations(OPTIONS, n)], ids=str)
 def test_the_program_runs_with_and_without_mailboxes(config, run_service, tmp_path, chosen):
     arguments = [word for option in chosen for word in option]
-    empty = run_service("chatmaild.fsreport", tmp_path / "chatmail.ini", *arguments)
+    empty = run_service("chatmaild.fsreport", tmp_path / "settings.toml", *arguments)
     assert (empty.returncode, empty.stdout.splitlines()[0]) == (0, "addresses: 0, of test runs: 0, others: 0")
     create(config, "user12345@chat.example.org")
-    result = run_service("chatmaild.fsreport", tmp_path / "chatmail.ini", *arguments)
+    result = run_service("chatmaild.fsreport", tmp_path / "settings.toml", *arguments)
     assert (result.returncode, result.stderr) == (0, "")
     assert "addresses: 1, of test runs: 0, others: 1" in result.stdout
 
@@ -99,7 +99,7 @@ def test_files_are_written_whole_and_readable(config, run_service, tmp_path):
     create(config, "ci-123456@chat.example.org")
     result = run_service(
         "chatmaild.fsreport",
-        tmp_path / "chatmail.ini",
+        tmp_path / "settings.toml",
         "--textfile",
         tmp_path,
         "--legacy-metrics",
@@ -127,7 +127,7 @@ def test_files_are_written_whole_and_readable(config, run_service, tmp_path):
 
 
 def test_a_textfile_that_cannot_be_written(config, run_service, tmp_path):
-    result = run_service("chatmaild.fsreport", tmp_path / "chatmail.ini", "--textfile", tmp_path / "missing/report")
+    result = run_service("chatmaild.fsreport", tmp_path / "settings.toml", "--textfile", tmp_path / "missing/report")
     assert result.returncode == 1
     assert "missing" in result.stderr
     assert "Traceback" not in result.stderr

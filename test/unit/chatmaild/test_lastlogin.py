@@ -6,14 +6,14 @@ import pytest
 
 from chatmaild.config import read_config
 from chatmaild.dict_server import DictError
-from chatmaild.lastlogin import LastLogins
+from chatmaild.lastlogin import LastLogins, Settings
 
 USER = "user12345@chat.example.org"
 
 
 @pytest.fixture
-def logins(write_ini):
-    return LastLogins(read_config(write_ini()))
+def logins(write_config):
+    return LastLogins(read_config(write_config(), Settings))
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_values_that_are_no_times(logins, mailbox, value):
 
 
 def test_answers_of_the_daemon(mailbox, start_daemon, tmp_path):
-    daemon = start_daemon("chatmaild.lastlogin", tmp_path / "chatmail.ini")
+    daemon = start_daemon("chatmaild.lastlogin", tmp_path / "settings.toml")
     hello = b"H3\t2\t0\t\tlastlogin\n"
     assert daemon.ask(hello + f"B1\t{USER}\nS1\tshared/last-login/{USER}\t100000\nC1\n".encode()) == b"O\n"
     assert mailbox.last_login() == 86400

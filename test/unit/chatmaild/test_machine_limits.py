@@ -6,16 +6,15 @@ from pathlib import Path
 import pytest
 
 from chatmaild import machine_limits
-from chatmaild.config import Config
-from chatmaild.machine_limits import available_memory, exceeded_limit, free_disk_space
+from chatmaild.machine_limits import Limits, available_memory, exceeded_limit, free_disk_space
 
 
 @pytest.fixture
 def make_config(tmp_path):
-    def make(**settings) -> Config:
-        permissive = {"max_load_1m": 99999, "min_available_memory": 0, "min_free_disk_space": 0}
+    def make(**settings) -> Limits:
+        permissive = {"max_load_1m": 99999, "min_available_memory_mb": 0, "min_free_disk_space_mb": 0}
         settings = permissive | {"mailboxes_dir": tmp_path} | settings
-        return Config(mail_domain_bare="chat.example.org", **settings)
+        return Limits(mail_domain="chat.example.org", **settings)
 
     return make
 
@@ -35,12 +34,12 @@ def unreadable(*arguments):
 @pytest.mark.parametrize(
     "limits, reason",
     [
-        ({"max_load_1m": 2.5, "min_available_memory": 300, "min_free_disk_space": 2000}, None),
+        ({"max_load_1m": 2.5, "min_available_memory_mb": 300, "min_free_disk_space_mb": 2000}, None),
         ({"max_load_1m": 2.25}, "load 2.50 is above 2.25"),
-        ({"min_available_memory": 301}, "available memory 300 MB is below 301 MB"),
-        ({"min_free_disk_space": 2001}, "free disk space 2000 MB is below 2001 MB"),
-        ({"max_load_1m": 1, "min_available_memory": 301, "min_free_disk_space": 2001}, "load 2.50 is above 1.00"),
-        ({"min_available_memory": 301, "min_free_disk_space": 2001}, "available memory 300 MB is below 301 MB"),
+        ({"min_available_memory_mb": 301}, "available memory 300 MB is below 301 MB"),
+        ({"min_free_disk_space_mb": 2001}, "free disk space 2000 MB is below 2001 MB"),
+        ({"max_load_1m": 1, "min_available_memory_mb": 301, "min_free_disk_space_mb": 2001}, "load 2.50 is above 1.00"),
+        ({"min_available_memory_mb": 301, "min_free_disk_space_mb": 2001}, "available memory 300 MB is below 301 MB"),
     ],
 )
 def test_the_first_limit_passed_is_named(machine, make_config, limits, reason):
@@ -57,11 +56,11 @@ def test_what_cannot_be_read_limits_nothing(machine, make_config, monkeypatch, c
 
 def test_an_unreadable_load_leaves_the_other_limits(machine, make_config, monkeypatch):
     monkeypatch.setattr(os, "getloadavg", unreadable)
-    assert exceeded_limit(make_config(min_free_disk_space=99999999 * 1024)).startswith("free disk space 2000 MB")
+    assert exceeded_limit(make_config(min_free_disk_space_mb=99999999 * 1024)).startswith("free disk space 2000 MB")
 
 
 def test_a_missing_directory_does_not_refuse(make_config, tmp_path, caplog):
-    config = make_config(mailboxes_dir=tmp_path / "absent", min_free_disk_space=99999999 * 1024)
+    config = make_config(mailboxes_dir=tmp_path / "absent", min_free_disk_space_mb=99999999 * 1024)
     assert exceeded_limit(config) is None
     assert "ignoring the limit on the free disk space" in caplog.text
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from chatmaild import metadata
-from chatmaild.config import read_config
+from chatmaild.config import Config, read_config
 from chatmaild.device_tokens import TOKEN_MAX, TOKENS_MAX
 from test.push_server import PushServer
 
@@ -38,12 +38,12 @@ def mailboxes(tmp_path):
 
 
 @pytest.fixture
-def start(mailboxes, write_ini, start_daemon, push_server, monkeypatch):
+def start(mailboxes, write_config, start_daemon, push_server, monkeypatch):
     """Start the service with the tests' push server, which its system trusts."""
     monkeypatch.setenv("SSL_CERT_FILE", str(push_server.certificate))
 
     def start_with(**settings):
-        return start_daemon("chatmaild.metadata", write_ini(**{"notification_url": push_server.url} | settings))
+        return start_daemon("chatmaild.metadata", write_config(**{"notification_url": push_server.url} | settings))
 
     return start_with
 
@@ -271,8 +271,8 @@ def test_without_a_push_server_nothing_is_kept(start, mailboxes):
     assert [path.name for path in mailboxes.iterdir()] == [USER]
 
 
-def test_it_needs_the_mailboxes_directory(write_ini, run_service, tmp_path):
-    result = run_service("chatmaild.metadata", str(tmp_path / "socket"), str(write_ini()))
+def test_it_needs_the_mailboxes_directory(write_config, run_service, tmp_path):
+    result = run_service("chatmaild.metadata", str(tmp_path / "socket"), str(write_config()))
     assert result.returncode == 1
     assert result.stderr.startswith(f"mailboxes_dir is {tmp_path}/mail, which is no directory")
 
@@ -285,4 +285,4 @@ def test_tokens_of_the_old_form_are_told_and_converted(start, mailboxes):
     content = json.loads((mailboxes / USER / "metadata.json").read_text())
     assert list(content["devicetoken"]) == ["one", "two"]
     assert content["other"] == 1
-    assert read_config(mailboxes.parent / "chatmail.ini").mailbox(USER).path == mailboxes / USER
+    assert read_config(mailboxes.parent / "settings.toml", Config).mailbox(USER).path == mailboxes / USER

@@ -7,7 +7,7 @@ import pytest
 
 from chatmaild.config import read_config
 from chatmaild.mailbox import DAY
-from chatmaild.migrate_passdb import MigrationError, migrate
+from chatmaild.migrate_passdb import MigrationError, Settings, migrate
 
 DOMAIN = "chat.example.org"
 MODULE = "chatmaild.migrate_passdb"
@@ -20,8 +20,8 @@ def database(tmp_path):
 
 
 @pytest.fixture
-def config(write_ini, database):
-    return read_config(write_ini(passdb_path=database))
+def config(write_config, database):
+    return read_config(write_config(passdb_path=database), Settings)
 
 
 def write(database, rows):
@@ -88,8 +88,8 @@ def test_what_is_no_database_stays_and_is_named(config, database):
     assert database.exists()
 
 
-def test_the_command(run_service, write_ini, database):
-    ini = write_ini(passdb_path=database)
+def test_the_command(run_service, write_config, database):
+    ini = write_config(passdb_path=database)
     assert run_service(MODULE, ini).returncode == 0
     database.write_bytes(b"x" * 5000)
     result = run_service(MODULE, ini)

@@ -29,11 +29,11 @@ class Connection(http.client.HTTPConnection):
 
 
 @pytest.fixture
-def ask(start_daemon, write_ini):
+def ask(start_daemon, write_config):
     """Start the service with settings; returns what asks it, a connection for each request."""
 
     def start(**settings):
-        daemon = start_daemon(MODULE, write_ini(**settings))
+        daemon = start_daemon(MODULE, write_config(**settings))
 
         def request(method: str, target: str = "/new"):
             connection = Connection(daemon.socket_path)
@@ -129,8 +129,11 @@ def test_without_an_invite_there_is_no_address_where_one_is_needed(ask, query):
         ("192.0.2.7", "a@[192.0.2.7]", "dclogin:a@[192.0.2.7]?p=p%40ss%20w%2Brd&v=1&ih=192.0.2.7&sh=192.0.2.7&ic=3"),
     ],
 )
-def test_the_link_quotes_the_password(write_ini, domain, email, link):
-    assert newemail.dclogin_url(read_config(write_ini(mail_domain=domain)), email, "p@ss w+rd") == link
+def test_the_link_quotes_the_password(write_config, domain, email, link):
+    assert (
+        newemail.dclogin_url(read_config(write_config(mail_domain=domain), newemail.Settings), email, "p@ss w+rd")
+        == link
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,8 +150,8 @@ def test_the_link_quotes_the_password(write_ini, domain, email, link):
     ],
     ids=["octets", "half", "no-host", "length", "large", "chunk", "long-line", "many-fields"],
 )
-def test_bad_input_gets_an_error_and_the_next_client_is_served(start_daemon, write_ini, octets):
-    daemon = start_daemon(MODULE, write_ini())
+def test_bad_input_gets_an_error_and_the_next_client_is_served(start_daemon, write_config, octets):
+    daemon = start_daemon(MODULE, write_config())
     with daemon.connect() as client:
         try:
             client.sendall(octets)
@@ -161,8 +164,8 @@ def test_bad_input_gets_an_error_and_the_next_client_is_served(start_daemon, wri
     assert daemon.stop() == []
 
 
-def test_requests_may_follow_each_other_on_a_connection(start_daemon, write_ini):
-    connection = Connection(start_daemon(MODULE, write_ini()).socket_path)
+def test_requests_may_follow_each_other_on_a_connection(start_daemon, write_config):
+    connection = Connection(start_daemon(MODULE, write_config()).socket_path)
     for _ in range(3):
         connection.request("POST", "/new")
         response = connection.getresponse()
@@ -171,7 +174,7 @@ def test_requests_may_follow_each_other_on_a_connection(start_daemon, write_ini)
     connection.close()
 
 
-def test_bad_settings_are_named(run_service, write_ini, tmp_path):
-    result = run_service(MODULE, tmp_path / "socket", write_ini(password_min_length="x"))
+def test_bad_settings_are_named(run_service, write_config, tmp_path):
+    result = run_service(MODULE, tmp_path / "socket", write_config(password_min_length="x"))
     assert result.returncode == 1
     assert "password_min_length is 'x'" in result.stderr

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from chatmaild.config import read_config
+from chatmaild.config import Config, read_config
 from chatmaild.mailbox import Mailbox
 from chatmaild.scanner import folder, list_directory, mailboxes, scan, size
 
@@ -82,13 +82,13 @@ def test_what_is_not_there(tmp_path):
     assert list_directory(tmp_path / "missing") == []
 
 
-def test_mailboxes_are_directories_with_an_at(mailbox, write_ini, tmp_path):
+def test_mailboxes_are_directories_with_an_at(mailbox, write_config, tmp_path):
     (tmp_path / "mail/pending_notifications").mkdir()
     write(tmp_path / "mail/file@chat.example.org", 5)
     (tmp_path / "mail/link@chat.example.org").symlink_to(mailbox.path)
-    assert [found.address for found in mailboxes(read_config(write_ini()))] == [USER]
+    assert [found.address for found in mailboxes(read_config(write_config(), Config))] == [USER]
 
 
-def test_no_directory_no_mailboxes(write_ini, capsys):
-    assert list(mailboxes(read_config(write_ini()))) == []
+def test_no_directory_no_mailboxes(write_config, capsys):
+    assert list(mailboxes(read_config(write_config(), Config))) == []
     assert "no mailboxes" in capsys.readouterr().err

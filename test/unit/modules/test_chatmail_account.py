@@ -39,8 +39,8 @@ def host():
 
 @pytest.fixture
 def configure_loader_modules(host):
-    settings = "# comment\n[params]\nmail_domain = chat.test\n"
-    return {chatmail_account: {"__salt__": {"cmd.run_all": host.run_all, "file.read": lambda _path: settings}}}
+    relay = json.dumps({"settings": {"mail_domain_bare": "chat.test"}})
+    return {chatmail_account: {"__salt__": {"cmd.run_all": host.run_all, "file.read": lambda _path: relay}}}
 
 
 def test_an_invite_comes_with_its_link(host):
