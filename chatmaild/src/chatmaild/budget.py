@@ -6,6 +6,7 @@ asking often; and nobody holds more than half. "Who" is the network that a messa
 
 import asyncio
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 SMALL_MESSAGE = 256 * 1024  # octets that a message may take without asking the budget
 GROWTH = 64 * 1024  # octets beyond what was declared: a Received field, stuffed dots
 WAIT_SECONDS = 60
+
+logger = logging.getLogger(__name__)
 
 
 class Budget:
@@ -72,6 +75,7 @@ class Budget:
             async with asyncio.timeout(self._patience):
                 await turn.come.wait()
         except TimeoutError:
+            logger.info("Refused: a message of %s found no memory", reservation.network or "unknown origin")
             return False
         finally:
             if turn in self._waiting:

@@ -15,6 +15,7 @@ from http import HTTPStatus
 import h11
 
 from .budget import Budget, Reservation
+from .rate_limit import place_of
 
 HEADERS_MAX = 64 * 1024  # octets of a request before its body; a thousand recipients fit
 READ_SECONDS = 60  # for a peer that is silent, within a request or between two
@@ -166,6 +167,9 @@ class _Connection:
         if not isinstance(head, h11.Request):
             return None
         headers = list(head.headers)
+        # nginx sets it, whatever the client says.
+        place = place_of(dict(headers).get(b"x-real-ip", b"").decode("ascii", "replace"))
+        reservation.network = place.network if place else ""
         length = int(dict(headers).get(b"content-length", b"0"))  # h11 has checked that it is one number
         body = bytearray()
         if length > max_body:
