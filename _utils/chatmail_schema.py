@@ -12,6 +12,7 @@ import difflib
 import ipaddress
 from itertools import combinations
 
+from chatmail_services import METRICS_PORTS, PORT_SETTINGS, PORTS, REAL_TIME_PORTS
 from chatmail_setting_types import TYPES, allowed, is_ipv4, size_mb
 
 # Takes the place of a mail domain that is missing or wrong (RFC 6761 section 6.4).
@@ -19,36 +20,6 @@ NO_DOMAIN = "missing.invalid"
 
 # Settings that there were. Who still has one is told, and not stopped.
 RETIRED = {"filtermail_lmtp_port_transport": "no service listens there"}
-
-# Ports that the relay's daemons listen on whatever the settings say, for each the systemd services that may hold it.
-_PORTS = {
-    "25/tcp": ["postfix"],
-    "465/tcp": ["postfix"],
-    "587/tcp": ["postfix"],
-    "143/tcp": ["dovecot"],
-    "993/tcp": ["dovecot"],
-    "3478/udp": ["coturn", "turnserver"],
-    # acmetool itself answers before nginx is there.
-    "80/tcp": ["nginx", "acmetool-redirector", "acmetool"],
-    "443/tcp": ["nginx"],
-    "8443/tcp": ["nginx"],
-    "10465/tcp": ["postfix"],
-    "10993/tcp": ["dovecot"],
-    # systemd-resolved is replaced by unbound later, in an order that keeps name resolution working.
-    "53/tcp": ["unbound", "systemd-resolved"],
-    "53/udp": ["unbound", "systemd-resolved"],
-    "8461/tcp": ["postfix-mta-sts-resolver", "mta-sts-daemon"],
-    "8462/tcp": ["chatmail-dane-policy"],
-}
-_METRICS_PORTS = {"3903/tcp": ["mtail"], "3904/tcp": ["dovecot"]}
-_REAL_TIME_PORTS = {"3340/tcp": ["iroh-relay"]}
-_PORT_SETTINGS = {
-    "filtermail_smtp_port": "filtermail",
-    "filtermail_smtp_port_incoming": "filtermail-incoming",
-    "filtermail_http_port_incoming": "filtermail-incoming",
-    "postfix_reinject_port": "postfix",
-    "postfix_reinject_port_incoming": "postfix",
-}
 
 
 def effective(schema, pillar):
@@ -165,17 +136,17 @@ def ports(settings):
         _fixed_ports(settings)
         # When these change places in the pillar, each is still held by the owner of another.
         | {
-            f"{settings[key]}/tcp": list(dict.fromkeys([service, *_PORT_SETTINGS.values()]))
-            for key, service in _PORT_SETTINGS.items()
+            f"{settings[key]}/tcp": list(dict.fromkeys([service, *PORT_SETTINGS.values()]))
+            for key, service in PORT_SETTINGS.items()
         }
     )
 
 
 def _fixed_ports(settings):
     return (
-        _PORTS
-        | (_METRICS_PORTS if settings["mtail_address"] else {})
-        | (_REAL_TIME_PORTS if settings["run_iroh_relay"] else {})
+        PORTS
+        | (METRICS_PORTS if settings["mtail_address"] else {})
+        | (REAL_TIME_PORTS if settings["run_iroh_relay"] else {})
     )
 
 
@@ -207,11 +178,11 @@ def _contradictions(settings):
     first, last = settings["turn_min_port"], settings["turn_max_port"]
     if first > last:
         yield f"turn_min_port: found {first}, allowed is at most turn_max_port, which is {last}."
-    for one, other in combinations(_PORT_SETTINGS, 2):
+    for one, other in combinations(PORT_SETTINGS, 2):
         if settings[one] == settings[other]:
             yield f"{other}: found {settings[one]}, which is the port of {one} too; each needs a port of its own."
     fixed = _fixed_ports(settings)
-    for key in _PORT_SETTINGS:
+    for key in PORT_SETTINGS:
         if owners := fixed.get(f"{settings[key]}/tcp"):
             yield f"{key}: found {settings[key]}, which is a port of {owners[0]}; allowed is one that nobody else has."
 

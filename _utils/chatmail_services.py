@@ -81,6 +81,36 @@ SOCKETS = {
     "/var/spool/postfix/private/dovecot-lmtp": "dovecot.service",
     "/var/spool/postfix/opendkim/opendkim.sock": "opendkim.service",
 }
+# Ports that the relay's daemons listen on whatever the settings say, for each the systemd services that may hold it.
+PORTS = {
+    "25/tcp": ["postfix"],
+    "465/tcp": ["postfix"],
+    "587/tcp": ["postfix"],
+    "143/tcp": ["dovecot"],
+    "993/tcp": ["dovecot"],
+    "3478/udp": ["coturn", "turnserver"],
+    # acmetool itself answers before nginx is there.
+    "80/tcp": ["nginx", "acmetool-redirector", "acmetool"],
+    "443/tcp": ["nginx"],
+    "8443/tcp": ["nginx"],
+    "10465/tcp": ["postfix"],
+    "10993/tcp": ["dovecot"],
+    # systemd-resolved is replaced by unbound later, in an order that keeps name resolution working.
+    "53/tcp": ["unbound", "systemd-resolved"],
+    "53/udp": ["unbound", "systemd-resolved"],
+    "8461/tcp": ["postfix-mta-sts-resolver", "mta-sts-daemon"],
+    "8462/tcp": ["chatmail-dane-policy"],
+}
+METRICS_PORTS = {"3903/tcp": ["mtail"], "3904/tcp": ["dovecot"]}
+REAL_TIME_PORTS = {"3340/tcp": ["iroh-relay"]}
+# Settings that are ports of loopback, and whose.
+PORT_SETTINGS = {
+    "filtermail_smtp_port": "filtermail",
+    "filtermail_smtp_port_incoming": "filtermail-incoming",
+    "filtermail_http_port_incoming": "filtermail-incoming",
+    "postfix_reinject_port": "postfix",
+    "postfix_reinject_port_incoming": "postfix",
+}
 
 
 def wanted_units(settings):
