@@ -1,0 +1,64 @@
+"""What our verifier accepts, another verifier accepts for the author whom another reader shows.
+
+`test_mail_incoming.py` asks the same of the relay and of OpenDKIM.
+"""
+
+import asyncio
+import contextlib
+import email.policy
+
+import dkim as dkimpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatmaild import dkim, filtermail, mime
+from test.hostile_mail import tampered
+from test.unit.chatmaild.dkim.conftest import DOMAIN, Records, public
+
+
+@pytest.fixture(scope="session")
+def record(rsa_key) -> bytes:
+    return b"v=DKIM1; k=rsa; p=" + public(rsa_key)
+
+
+def accepted_author(message: bytes, record: bytes) -> str | None:
+    """The author whom the filter would accept a message of, None if it refuses."""
+
+    async def run(function, *arguments):
+        return function(*arguments)
+
+    records = Records({f"mail._domainkey.{DOMAIN}": [record]})
+    try:
+        entity = mime.parse(message)
+        author = filtermail.from_address(entity)
+        asyncio.run(dkim.verify(entity, author.rpartition("@")[2], records, run))
+    except (mime.MalformedMessage, filtermail.Refused, dkim.NotVerified, dkim.TryAgain):
+        return None
+    return author
+
+
+def domains_that_dkimpy_verifies(message: bytes, record: bytes) -> set[str]:
+    def look_up(name: bytes, timeout: float = 5) -> bytes:
+        return record if name.lower() == f"mail._domainkey.{DOMAIN}.".encode() else b""
+
+    found = set()
+    for index in range(message.lower().count(b"dkim-signature:")):
+        verifier = dkimpy.DKIM(message)
+        # It raises its own errors, and those of what it did not expect.
+        with contextlib.suppress(dkimpy.DKIMException, ValueError, LookupError):
+            if verifier.verify(index, dnsfunc=look_up):
+                found.add(verifier.domain.decode().lower())
+    return found
+
+
+@settings(max_examples=300)
+@given(rng=st.randoms(use_true_random=False))
+def test_what_we_accept_others_accept_for_the_same_author(foreign, record, rng):
+    message = tampered(rng, foreign)
+    author = accepted_author(message, record)
+    if author is None:
+        return
+    shown = email.message_from_bytes(message, policy=email.policy.default)["from"].addresses
+    assert [one.addr_spec for one in shown] == [author]
+    assert author.rpartition("@")[2].lower() in domains_that_dkimpy_verifies(message, record)
