@@ -8,7 +8,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-from . import address
+from . import address, ip_address
 
 CONNECT_SECONDS = 60
 # Bounds all steps together: Postfix waits 100 s for the filter's answer (smtpd_proxy_timeout).
@@ -29,6 +29,7 @@ class Envelope:
 
     sender: str
     recipients: list[str]
+    client: ip_address.Address | None = None  # where it comes from, as far as that is known
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import traceback
 
 from aiosmtpd.smtp import MISSING, SMTP, Envelope, Session
 
-from . import address
+from . import address, ip_address
 from .budget import GROWTH, WAIT_SECONDS, Budget, Reservation
 
 LINE_MAX = 8192  # octets of a command; RFC 5321 section 4.5.3.1.4 says 512 plus what extensions add
@@ -72,8 +72,11 @@ def one_line(reply: str) -> str:
 class Handler:
     """What aiosmtpd asks for while it talks to a client; a role adds ``handle_DATA`` and may add ``handle_MAIL``.
 
-    ``handle_DATA`` finds the message, dot-stuffed and without the final dot, in the envelope's `content`.
+    ``handle_DATA`` finds the message, dot-stuffed and without the final dot, in the envelope's `content`. Where a role
+    sets `wants_client`, it finds the address of Postfix's client, None if that is unknown, in the session's `client`.
     """
+
+    wants_client = False
 
     async def handle_HELO(self, server: SMTP, session: Session, envelope: Envelope, hostname: str) -> str:
         """The reply to HELO."""
@@ -83,7 +86,8 @@ class Handler:
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         """The replies to EHLO and LHLO, in the place of aiosmtpd's `responses`."""
-        return ["250-filtermail\r\n250-8BITMIME\r\n250 OK"]
+        xforward = "250-XFORWARD ADDR\r\n" if self.wants_client else ""
+        return [f"250-filtermail\r\n{xforward}250-8BITMIME\r\n250 OK"]
 
     async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """The reply to QUIT."""
@@ -150,6 +154,7 @@ class Connection(SMTP):
         self._stream = self._reader
         self._reader = CommandReader(self._stream)
         self._server.connections.add(self)
+        self.session.client = None
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection has ended."""
@@ -177,6 +182,20 @@ class Connection(SMTP):
         await self._writer.wait_closed()
 
     smtp_LHLO = SMTP.smtp_EHLO
+
+    async def smtp_XFORWARD(self, arg: str | None) -> None:
+        """Take the address of Postfix's client (XFORWARD_README)."""
+        await self.push(self._xforward(arg or "") if self.event_handler.wants_client else _NOT_RECOGNIZED)
+
+    def _xforward(self, argument: str) -> str:
+        if self.in_transaction():
+            return "503 5.5.1 XFORWARD comes before MAIL FROM"
+        name, _, value = argument.strip().partition("=")
+        client = ip_address.forwarded(value)
+        if name.upper() != "ADDR" or (client is None and value.upper() != ip_address.UNAVAILABLE):
+            return "501 5.5.4 XFORWARD takes ADDR= and an IP address"
+        self.session.client = client
+        return "250 OK"
 
     async def smtp_MAIL(self, arg: str | None) -> None:
         """Take the sender (RFC 5321 section 4.1.1.2) unless the handler refuses it."""
