@@ -10,7 +10,6 @@ the DNS; the other functions run on the host.
 """
 
 import base64
-import hashlib
 import os
 import re
 import tempfile
@@ -19,9 +18,11 @@ from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
+import chatmail_milter
+
 try:
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
 
     HAS_CRYPTOGRAPHY = True
 except ImportError:
@@ -38,6 +39,7 @@ DIRECTORY = "/etc/dkimkeys"
 SELECTOR = "opendkim"
 KEY = f"{DIRECTORY}/{SELECTOR}.private"
 KEY_TABLE = f"{DIRECTORY}/KeyTable"
+SOCKET = "/var/spool/postfix/opendkim/opendkim.sock"
 # How long mail may be on its way that the last key has signed: servers try for five days (RFC 5321 section 4.5.4.1).
 GRACE_S = 7 * 86400
 # RFC 8301 section 3.2: at least 2048; a longer key does not fit into one UDP answer.
@@ -271,9 +273,12 @@ def retire(directory=DIRECTORY):
     return over
 
 
-def sample(key_table=KEY_TABLE):
+def sample(directory=DIRECTORY):
     """
-    Return a short message signed with the key that ``key_table`` (path) names: relaxed/simple, empty body.
+    Return a short message that the running OpenDKIM has signed, asked as Postfix asks it: with Postfix's rights, at the
+    socket. Then tables and key can be read by OpenDKIM, and the socket can be used by Postfix.
+
+    Raises ``CommandExecutionError`` where it does not sign.
 
     CLI Example:
 
@@ -281,13 +286,19 @@ def sample(key_table=KEY_TABLE):
 
         salt-ssh relay chatmail_dkim.sample
     """
-    domain, active, key = _signing(key_table)
-    body_hash = base64.b64encode(hashlib.sha256(b"\r\n").digest()).decode()
-    tags = f"v=1; a=rsa-sha256; c=relaxed/simple; d={domain}; s={active}; h=from; bh={body_hash}; b="
-    # RFC 6376 section 3.7: the signed fields, then the signature's own without the value of b=.
-    signed = f"from:MAILER-DAEMON@{domain}\r\ndkim-signature:{tags}"
-    signature = base64.b64encode(_load(key).sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())).decode()
-    return f"DKIM-Signature: {tags}{signature}\r\nFrom: MAILER-DAEMON@{domain}\r\n\r\n\r\n"
+    domain, _, key = _signing(Path(directory, "KeyTable"))
+    author = f"MAILER-DAEMON@{domain}"
+    message = f"From: {author}\r\nTo: {author}\r\nSubject: sample\r\n\r\nsample\r\n"
+    advice = "See journalctl -u opendkim on the host; an apply of chatmail.opendkim puts files and their owners right."
+    try:
+        added = chatmail_milter.added_fields(SOCKET, "postfix", author, author, message)
+    except chatmail_milter.MilterError as error:
+        raise CommandExecutionError(f"OpenDKIM does not sign with {key}: {error}. {advice}") from error
+    signatures = [value for name, value in added if name == "DKIM-Signature"]
+    if not signatures:
+        raise CommandExecutionError(f"OpenDKIM does not sign mail of {domain}: its tables do not name it. {advice}")
+    signature = signatures[0].replace("\r\n", "\n").replace("\n", "\r\n")
+    return f"DKIM-Signature: {signature.lstrip()}\r\n{message}"
 
 
 # --- What operators call ---
@@ -311,7 +322,7 @@ def _still_to_do(lines, names):
 
 def check():
     """
-    Say whether what the authoritative servers publish is the key on the host, and verifies what it signs.
+    Say whether what the authoritative servers publish is the key on the host, and verifies what OpenDKIM signs now.
 
     Returns a mapping: ``success``, ``result`` in words.
 

@@ -237,6 +237,31 @@ def test_keys_are_rotated_and_what_was_signed_before_during_and_after_verifies(
     assert call(lab, one_host, "chatmail_dkim.rotate") == said
 
 
+@pytest.mark.parametrize(
+    ("spoil", "repair"),
+    [
+        ("chmod 0 {key} && chown root {key}", "chown opendkim {key} && chmod 600 {key}"),
+        (
+            "chmod 0 /etc/dkimkeys && chown root /etc/dkimkeys",
+            "chown opendkim /etc/dkimkeys && chmod 700 /etc/dkimkeys",
+        ),
+        ("chmod 0 /var/spool/postfix/opendkim", "chmod 750 /var/spool/postfix/opendkim"),
+        ("systemctl stop opendkim", "systemctl start opendkim"),
+    ],
+    ids=["key", "directory", "socket", "daemon"],
+)
+def test_check_asks_whether_opendkim_signs(lab, one_host, spoil, repair):
+    """Not whether root could."""
+    keys = "/etc/dkimkeys"
+    key = f"{keys}/{one_host.run(['ls', keys]).stdout.split('.private')[0].split()[-1]}.private"
+    assert "verifies what the relay signs" in call(lab, one_host, "chatmail_dkim.check")
+    one_host.run(["sh", "-c", spoil.format(key=key, keys=keys)])
+    try:
+        assert "OpenDKIM does not sign" in call(lab, one_host, "chatmail_dkim.check")
+    finally:
+        one_host.run(["sh", "-c", repair.format(key=key, keys=keys)])
+
+
 def test_where_records_are_entered_by_hand_a_rotation_says_which_and_goes_on(
     lab, one_host, alice, *, unreachable, published_key, pillar
 ):

@@ -2,12 +2,15 @@
 
 import os
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import dkim
 import pytest
 from salt.exceptions import CommandExecutionError
 
 from _modules import chatmail_dkim
+from chatmail_milter import MilterError
 
 MESSAGE = b"From: a@chat.test\r\nTo: b@chat.test\r\nSubject: x\r\n\r\nbody\r\n"
 
@@ -77,8 +80,25 @@ def test_garbage_is_no_key(tmp_path):
     assert "no PEM private key" in chatmail_dkim.problem(str(garbage))
 
 
-def test_a_sample_is_verified_by_the_record_alone(key, key_table):
-    message = chatmail_dkim.sample(str(key_table)).encode()
+@pytest.fixture
+def opendkim(monkeypatch, key_table):
+    """A daemon that signs with the key in the table, unless ``fault`` is an error."""
+
+    def added_fields(path, user, sender, recipient, message):
+        assert (path, user) == (chatmail_dkim.SOCKET, "postfix")
+        if daemon.fault:
+            raise daemon.fault
+        domain, selector, key = key_table.read_text().split()[1].split(":", 2)
+        field = dkim.sign(message.encode(), selector.encode(), domain.encode(), Path(key).read_bytes())
+        return [("DKIM-Signature", field.decode().partition(": ")[2].rstrip())] if daemon.signs else []
+
+    daemon = SimpleNamespace(fault=None, signs=True)
+    monkeypatch.setattr(chatmail_dkim.chatmail_milter, "added_fields", added_fields)
+    return daemon
+
+
+def test_a_sample_is_verified_by_the_record_alone(key, key_table, opendkim):
+    message = chatmail_dkim.sample(str(key.parent)).encode()
     published = chatmail_dkim.record(str(key_table))["value"].encode()
     assert dkim.verify(message, dnsfunc=lambda name, timeout=5: published)
     other = key.parent / "other.private"
@@ -86,6 +106,15 @@ def test_a_sample_is_verified_by_the_record_alone(key, key_table):
     key_table.write_text(f"chat.test chat.test:opendkim:{other}\n")
     published = chatmail_dkim.record(str(key_table))["value"].encode()
     assert not dkim.verify(message, dnsfunc=lambda name, timeout=5: published)
+
+
+def test_a_daemon_that_does_not_sign_is_told(key, opendkim):
+    opendkim.fault = MilterError("the milter fails for now")
+    with pytest.raises(CommandExecutionError, match=rf"does not sign with {key}: the milter fails for now\. See"):
+        chatmail_dkim.sample(str(key.parent))
+    opendkim.fault, opendkim.signs = None, False
+    with pytest.raises(CommandExecutionError, match="its tables do not name it"):
+        chatmail_dkim.sample(str(key.parent))
 
 
 class Relay:
@@ -101,7 +130,7 @@ class Relay:
             for function in (chatmail_dkim.records, chatmail_dkim.next_key, chatmail_dkim.switch, chatmail_dkim.retire)
         } | {
             "chatmail_dkim.record": lambda: chatmail_dkim.record(f"{self.directory}/KeyTable"),
-            "chatmail_dkim.sample": lambda: chatmail_dkim.sample(f"{self.directory}/KeyTable"),
+            "chatmail_dkim.sample": lambda: chatmail_dkim.sample(self.directory),
             "chatmail_dns.facts": lambda: {"dkim": chatmail_dkim.records(self.directory)},
             "chatmail_dns.publish": self.publish,
             "chatmail_dns.check": self.check,
@@ -125,7 +154,7 @@ class Relay:
 
 
 @pytest.fixture(params=[True, False], ids=["publishes", "by-hand"])
-def relay(request, key, key_table, monkeypatch):
+def relay(request, key, key_table, opendkim, monkeypatch):
     relay = Relay(key.parent, request.param)
     relay.enter()
     monkeypatch.setattr(chatmail_dkim, "__salt__", relay.functions, raising=False)
