@@ -1,8 +1,11 @@
 """Signing mail as another domain does (RFC 6376), with dkimpy, a signer that is not ours."""
 
+import base64
+import contextlib
 from types import SimpleNamespace
 
 import dkim
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
@@ -29,6 +32,12 @@ class ForeignDomain:
     def __init__(self, name: str, private_key: bytes) -> None:
         self.name = name
         self._private_key = private_key
+
+    def record(self) -> str:
+        """The key record (RFC 6376 section 3.6.1)."""
+        public = serialization.load_pem_private_key(self._private_key, password=None).public_key()
+        der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return f"v=DKIM1; k=rsa; p={base64.b64encode(der).decode()}"
 
     def signed(
         self,
@@ -59,3 +68,19 @@ class ForeignDomain:
             length=length,
         )
         return field + message
+
+
+def verified_domains(message: bytes, domain: str, record: bytes) -> set[str]:
+    """Of which domains dkimpy verifies a signature of ``message``, where ``domain`` alone has keys: ``record``."""
+
+    def look_up(name: bytes, timeout: float = 5) -> bytes:
+        return record if name.lower() == f"mail._domainkey.{domain}.".encode() else b""
+
+    found = set()
+    for index in range(message.lower().count(b"dkim-signature:")):
+        verifier = dkim.DKIM(message)
+        # It raises its own errors, and those of what it did not expect.
+        with contextlib.suppress(dkim.DKIMException, ValueError, LookupError):
+            if verifier.verify(index, dnsfunc=look_up):
+                found.add(verifier.domain.decode().lower())
+    return found

@@ -9,7 +9,7 @@ import pytest
 
 from test import messages
 from test.integration.conftest import PERMISSIVE, with_echobot
-from test.integration.mailing import inbox, metadata_entry, submit
+from test.integration.mailing import attempt, inbox, metadata_entry, submit
 from test.integration.test_account_link import scanned
 from test.integration.test_web_pages import log_in
 from test.integration.test_web_server import ask
@@ -79,6 +79,16 @@ def test_a_bounce_for_an_unknown_address_comes_back(dave, carol, address_relay):
     assert submit(carol, unknown, messages.encrypted(carol.address, unknown)) is None
     [bounce] = inbox(carol)
     assert unknown.encode() in bounce
+
+
+def test_mail_of_another_relay_without_a_name_arrives(dave, address_relay):
+    with smtplib.SMTP(address_relay.address, 25, timeout=20) as client:
+        client.starttls(context=unchecked_tls())
+        author = f"someone@[{client.sock.getsockname()[0]}]"
+        assert attempt(client, author, dave.address, messages.encrypted(author, dave.address)) is None
+        stolen = f"erin@{address_relay.domain}"
+        assert attempt(client, stolen, dave.address, messages.encrypted(stolen, dave.address))[0] == 554
+    assert len(inbox(dave)) == 1
 
 
 def test_cleartext_and_other_literals_are_refused(dave, address_relay):

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import socket
 
 import pytest
 
@@ -20,9 +21,19 @@ def author(foreign) -> str:
 
 
 def post(
-    relay: Relay, sender: str, recipients: list[str], message: bytes, size: int | None = None, *, place: str = ""
+    relay: Relay,
+    sender: str,
+    recipients: list[str],
+    message: bytes,
+    size: int | None = None,
+    *,
+    place: str = "",
+    claimed: str = "",
 ) -> tuple[int, str]:
-    """Deliver a message by HTTP, of which ``size`` octets are announced, from an address; returns status and body."""
+    """Deliver a message by HTTP, of which ``size`` octets are announced, from an address; returns status and body.
+
+    ``claimed`` is the address that the client says it has.
+    """
     connection = http.client.HTTPSConnection(
         relay.address, context=unchecked_tls(), timeout=60, source_address=(place, 0)
     )
@@ -32,6 +43,8 @@ def post(
             connection.putheader("X-MAIL-FROM", sender)
         for recipient in recipients:
             connection.putheader("X-MAIL-TO", recipient)
+        if claimed:
+            connection.putheader("X-Real-IP", claimed)
         connection.putheader("Content-Length", str(len(message) if size is None else size))
         connection.endheaders(message)
         response = connection.getresponse()
@@ -95,3 +108,15 @@ def test_only_post_delivers(one):
     with contextlib.closing(connection):
         connection.request("GET", "/mxdeliv")
         assert connection.getresponse().status == 405
+
+
+def test_an_address_literal_is_good_for_mail_from_that_address(one, two, bob):
+    with socket.create_connection((one.address, 443), timeout=20) as connection:
+        here = f"someone@[{connection.getsockname()[0]}]"
+    assert post(one, here, [bob.address], messages.encrypted(here, bob.address)) == (200, "250 OK")
+    there = f"someone@[{two.address}]"
+    message = messages.encrypted(there, bob.address)
+    for claimed in ("", two.address):
+        status, body = post(one, there, [bob.address], message, claimed=claimed)
+        assert (status, body[:9]) == (400, "554 5.7.1")
+    assert len(inbox(bob)) == 1

@@ -1,6 +1,8 @@
 """What other servers may send to port 25: the incoming filter, DKIM, and what never passes."""
 
 import base64
+import email.policy
+import random
 import smtplib
 import time
 from email import message_from_bytes
@@ -11,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from test import messages
+from test.hostile_mail import tampered
 from test.integration.mailing import attempt, deliver, inbox
 from test.mail_clients import port_25, unchecked_tls
 from test.relay.deploy import quoted_strings
-from test.signing import ForeignDomain
+from test.signing import ForeignDomain, verified_domains
 
 CLEARTEXT = (523, "Encryption Needed: Invalid Unencrypted Mail")
 
@@ -181,11 +184,46 @@ def test_a_key_that_was_rotated_is_found_at_once(lab, one, bob, foreign, author)
         lab.withdraw("new._domainkey.foreign.test.", "TXT")
 
 
-@pytest.mark.parametrize("literal", ["[192.0.2.0]", "[IPv6:2001:db8::1]"])
-def test_a_domain_literal_needs_no_signature(one, bob, literal):
-    sender = f"someone@{literal}"
-    assert deliver(one.address, sender, bob.address, messages.encrypted(sender, bob.address)) is None
+def test_an_address_literal_is_good_for_encrypted_mail_from_that_address(one, two, bob):
+    with port_25(one.address) as client:
+        here = client.sock.getsockname()[0]
+        author = f"someone@[{here}]"
+        message = messages.encrypted(author, bob.address)
+        assert attempt(client, author, bob.address, message) is None
+        assert attempt(client, author, bob.address, messages.plain(author, bob.address)) == CLEARTEXT
+        bounce = messages.bounce(f"MAILER-DAEMON@[{here}]", bob.address)
+        assert attempt(client, "", bob.address, bounce)[0] == 554
+        for domain in ("[192.0.2.0]", "[IPv6:2001:db8::1]", f"[{one.address}]", f"[{two.address}]"):
+            author = f"someone@{domain}"
+            code, text = attempt(client, author, bob.address, messages.encrypted(author, bob.address))
+            assert (code, text[:5]) == (554, "5.7.1"), domain
+        named = "someone@[_one.test]"
+        assert attempt(client, "", bob.address, messages.encrypted(named, bob.address))[0] in (500, 554)
     assert len(inbox(bob)) == 1
+
+
+def test_what_passes_opendkim_verifies_for_the_author_whom_python_shows(one, one_host, bob, foreign):
+    """Mail that is signed and tampered with in any way; see test/hostile_mail.py."""
+    rng = random.Random(10)
+    sent = [tampered(rng, foreign) for _ in range(60)]
+    # One connection each: after 20 refusals Postfix ends it.
+    passed = [message for message in sent if deliver(one.address, "", bob.address, message) is None]
+    assert 5 < len(passed) < 55
+    key = f"mail._domainkey.{foreign.name} {foreign.record()}\n"
+    one_host.write("/root/verifier/keys", key)
+    one_host.write("/root/verifier/conf", "Mode v\nTestPublicKeys /root/verifier/keys\nSyslog no\n")
+    for number, message in enumerate(passed):
+        one_host.write(f"/root/verifier/{number}.base64", base64.b64encode(message).decode())
+    verify = "base64 -d $1.base64 > $1; opendkim -x conf -vv -t $1 2>/dev/null | sed -n 's/.*dkim=pass.*header.d=//p'"
+    script = f"cd /root/verifier; for n in $(seq 0 {len(passed) - 1}); do set -- $n; {verify}; echo; done"
+    # A line that begins with the domain for each signature that is valid, and an empty line after each message.
+    signers = one_host.run(["sh", "-c", script]).stdout.lower().split("\n\n")
+    for message, signer in zip(passed, signers, strict=False):
+        [author] = message_from_bytes(message, policy=email.policy.default)["from"].addresses
+        domains = {line.split()[0] for line in signer.splitlines() if line}
+        # OpenDKIM has no verdict on some mail with two valid signatures; dkimpy has.
+        domains = domains or verified_domains(message, foreign.name, foreign.record().encode())
+        assert author.domain.lower() in domains, message
 
 
 def test_the_own_domain_is_not_trusted_from_outside(one, alice, bob):
@@ -297,8 +335,8 @@ def test_no_message_is_smuggled_behind_another(one, bob, foreign, author, end):
         code, _ = client.getreply()
         client.close()
     # Whatever was answered to the whole: it is one message at the most, and an altered one has no valid signature.
-    marker = "someone@[192.0.2.9]"
-    assert deliver(one.address, marker, bob.address, messages.encrypted(marker, bob.address)) is None
+    marker = f"marker@{foreign.name}"
+    assert deliver(one.address, marker, bob.address, foreign.signed(messages.encrypted(marker, bob.address))) is None
     others = [message for message in inbox(bob) if marker.encode() not in message]
     assert len(others) <= (1 if code == 250 else 0)
 

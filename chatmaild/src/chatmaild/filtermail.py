@@ -24,8 +24,9 @@ from pathlib import Path
 
 from aiosmtpd import smtp
 
-from . import dkim, http_server, mime, openpgp, smtp_client, systemd
+from . import dkim, http_server, ip_address, mime, openpgp, smtp_client, systemd
 from .address import decode, parse_from, parse_path, same
+from .authentication import Authenticator, is_literal
 from .config import Config, ConfigError, read_config
 from .mailbox import without_detail
 from .rate_limit import RateLimiter
@@ -141,7 +142,7 @@ def incoming_rules(config: Settings, envelope: Envelope, message: mime.Entity) -
     if why_not and not is_securejoin_request(message):
         if is_bounce(message, author):
             logger.info("Incoming: Filtering mailer-daemon message from %s", one_line(author))
-        elif any(enforces_e2ee(config, to) for to in recipients):
+        elif is_literal(author) or any(enforces_e2ee(config, to) for to in recipients):
             logger.info("Rejected unencrypted mail")
             raise Refused(why_not)
     # Forwarders rewrite the sender, forgers choose it: no bounce may go to an address that is not the author's.
@@ -275,7 +276,7 @@ class Filter(Handler):
 
         :returns: the reply to DATA.
         """
-        return await self.deliver(Envelope(envelope.mail_from, envelope.rcpt_tos), envelope.content)
+        return await self.deliver(Envelope(envelope.mail_from, envelope.rcpt_tos, session.client), envelope.content)
 
     async def deliver(self, envelope: Envelope, data: bytes | bytearray) -> str:
         """Take responsibility for a message or refuse it.
@@ -301,7 +302,7 @@ class Filter(Handler):
         run = self._in_place if len(data) <= IN_PLACE_MAX else self._in_thread
         onward, message = await run(examine, self._rules, self._config, envelope, data)
         if onward.recipients:
-            await self._authenticate(message, run)
+            await self._authenticate(message, envelope, run)
         return onward
 
     async def _in_place(self, function: Callable, *arguments):
@@ -310,7 +311,7 @@ class Filter(Handler):
     async def _in_thread(self, function: Callable, *arguments):
         return await asyncio.get_running_loop().run_in_executor(self._examiner, function, *arguments)
 
-    async def _authenticate(self, message: mime.Entity, run: dkim.Run) -> None:
+    async def _authenticate(self, message: mime.Entity, envelope: Envelope, run: dkim.Run) -> None:
         """Return if the author sent `message`.
 
         :param run: calls a function in a way that is fit for the size of the message.
@@ -342,6 +343,8 @@ class HttpDelivery:
     def _envelope(self, request: http_server.Request) -> Envelope:
         """The envelope in X-MAIL-FROM, which the null sender does without, and X-MAIL-TO, once for each recipient.
 
+        The client is in X-Real-IP, which nginx puts in the place of what a client says.
+
         :raises Refused: a field cannot be read, or a recipient is not ours: Postfix's listener for clients, where port
             25 refuses that, was not asked.
         """
@@ -359,7 +362,9 @@ class HttpDelivery:
                 raise Refused("501 5.1.3 Invalid address in X-MAIL-TO")
             if not self._is_ours(recipient):
                 raise Refused(f"550 5.7.1 <{recipient}>: Relay access denied")
-        return Envelope(sender, recipients)
+        addresses = request.values(b"x-real-ip")
+        client = ip_address.parse(decode(addresses[0])) if len(addresses) == 1 else None
+        return Envelope(sender, recipients, client)
 
     def _is_ours(self, recipient: str) -> bool:
         try:
@@ -369,19 +374,20 @@ class HttpDelivery:
 
 
 class IncomingFilter(Filter):
-    """The role for what arrives: the author's domain must have signed it."""
+    """The role for what arrives: it must be of the author whom it names."""
+
+    wants_client = True
 
     def __init__(self, config: Settings, destination: smtp_client.Destination, resolver: Resolver) -> None:
         super().__init__(config, incoming_rules, destination)
-        self._resolver = resolver
+        self._authenticator = Authenticator(config.mail_domain, resolver)
 
-    async def _authenticate(self, message: mime.Entity, run: dkim.Run) -> None:
-        domain = from_address(message).rpartition("@")[2]
-        # A domain literal (RFC 5321 section 4.1.3) has no name to publish a key under, so its mail cannot be signed.
-        if domain.startswith("["):
-            return
+    async def _authenticate(self, message: mime.Entity, envelope: Envelope, run: dkim.Run) -> None:
+        author = from_address(message)
         try:
-            await dkim.verify(message, domain, self._resolver, run)
+            await self._authenticator.check(message, author, envelope.client, run)
+            if is_literal(author) and is_bounce(message, author):
+                await self._authenticator.check_returned(message, envelope.recipients, run)
         except dkim.NotVerified as reason:
             logger.info("Incoming: %s", reason)
             raise Refused(f"554 5.7.1 {reason}") from reason
@@ -417,7 +423,7 @@ class OutgoingFilter(Filter):
         envelope.mail_from = address
         return "250 OK"
 
-    async def _authenticate(self, message: mime.Entity, run: dkim.Run) -> None:
+    async def _authenticate(self, message: mime.Entity, envelope: Envelope, run: dkim.Run) -> None:
         """Postfix knows by the login whose envelope sender it is, and `outgoing_rules` compares the author with it."""
 
     def _account(self, sender: str) -> str:

@@ -171,6 +171,11 @@ class Entity:
         return MalformedMessage(f"line {line_number(self.message, at)}: {text}")
 
 
+def any_text(preamble: bytes, epilogue: bytes) -> bool:
+    """Allow whatever stands before the first part and after the last."""
+    return True
+
+
 def no_text(preamble: bytes, epilogue: bytes) -> bool:
     """Whether there is white space alone around the parts; see `Entity.parts`."""
     return not preamble.strip() and not epilogue.strip()

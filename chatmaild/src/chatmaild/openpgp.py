@@ -7,7 +7,7 @@ import binascii
 import re
 from collections.abc import Iterable, Iterator
 
-from .mime import Entity, MalformedMessage, Octets, line_number
+from .mime import Entity, MalformedMessage, Octets, any_text, line_number
 
 # Packet types, RFC 9580 section 5.
 PUBLIC_KEY_ENCRYPTED_SESSION_KEY = 1
@@ -80,7 +80,7 @@ def require_encrypted_message(message: Entity, *, outgoing: bool) -> None:
     try:
         if message.content_type() != "multipart/encrypted":
             raise NotEncrypted
-        parts = message.parts(2, padding=_is_program_text if outgoing else _is_any_text)
+        parts = message.parts(2, padding=_is_program_text if outgoing else any_text)
         if [part.content_type() for part in parts] != ["application/pgp-encrypted", "application/octet-stream"]:
             raise NotEncrypted("its parts are not application/pgp-encrypted and application/octet-stream")
         if parts[0].body().strip() != b"Version: 1":
@@ -94,10 +94,6 @@ def require_encrypted_message(message: Entity, *, outgoing: bool) -> None:
         text, at = error.args
         where = "line" if octets is message.message else "after decoding the second part, line"
         raise NotEncrypted(text if at is None else f"{where} {line_number(octets, at)}: {text}") from None
-
-
-def _is_any_text(preamble: bytes, epilogue: bytes) -> bool:
-    return True
 
 
 def _is_program_text(preamble: bytes, epilogue: bytes) -> bool:

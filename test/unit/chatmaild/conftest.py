@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from test.service_settings import write_settings
 
@@ -37,6 +38,12 @@ def write_config(tmp_path):
         return write_settings(tmp_path / "settings.toml", **usual | settings)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def rsa_key():
+    """A key for DKIM; making one takes a tenth of a second."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def disturb(connect: Callable[[], socket.socket]) -> None:

@@ -738,10 +738,75 @@ def test_no_other_spelling_reaches_a_disabled_address(incoming, recipient):
     assert incoming.next.transactions == []
 
 
-@pytest.mark.parametrize("author", ["one@[192.0.2.0]", "one@[IPv6:2001:db8::1]"])
-def test_authors_at_domain_literals_are_accepted(incoming, author):
-    assert incoming.mail(author, ALICE, messages.encrypted(author, ALICE)) == "250 OK"
+@pytest.mark.parametrize(
+    ("author", "client"), [("one@[192.0.2.0]", "192.0.2.0"), ("one@[IPv6:2001:db8::1]", "IPV6:2001:DB8:0::1")]
+)
+def test_an_author_at_a_literal_is_accepted_from_that_address_alone(incoming, author, client):
+    message = messages.encrypted(author, ALICE)
+    peer = incoming.client()
+    assert peer.command(f"XFORWARD ADDR={client}") == "250 OK"
+    assert peer.mail(author, ALICE, message) == "250 OK"
     assert incoming.next.delivered[0].commands[1] == f"MAIL FROM:<{author}>".encode()
+    for other in ("192.0.2.9", "IPV6:2001:db8::9"):
+        peer.command(f"XFORWARD ADDR={other}")
+        assert peer.mail(author, ALICE, message) == "554 5.7.1 The domain of From is not the address of the client"
+    peer.command("XFORWARD ADDR=[UNAVAILABLE]")
+    assert peer.mail(author, ALICE, message).startswith("451 4.7.5 ")
+    assert incoming.mail(author, ALICE, message).startswith("451 4.7.5 ")
+    assert len(incoming.next.delivered) == 1
+
+
+def test_an_author_at_a_literal_sends_nothing_readable(incoming):
+    """Whatever the mailbox allows others."""
+    author = "one@[192.0.2.0]"
+    peer = incoming.client()
+    peer.command("XFORWARD ADDR=192.0.2.0")
+    for build in (messages.plain, messages.read_receipt, messages.autocrypt_setup):
+        assert peer.mail(author, ALICE, build(author, ALICE)) == ENCRYPTION_NEEDED
+    assert peer.mail(author, ALICE, messages.securejoin(author, ALICE)) == "250 OK"
+    daemon = "MAILER-DAEMON@[192.0.2.0]"
+    assert peer.mail("", ALICE, messages.bounce(daemon, ALICE)) == (
+        "554 5.7.1 The bounce does not return a message of its recipient"
+    )
+
+
+@pytest.mark.parametrize("author", ["a@[_one.test]", f"a@[{DOMAIN}]", "a@[127.1]", "a@[2001:db8::1]"])
+def test_a_literal_of_anything_but_an_address_is_refused(incoming, author):
+    peer = incoming.client()
+    peer.command("XFORWARD ADDR=127.0.0.1")
+    reply = peer.mail(author, ALICE, messages.encrypted(author, ALICE))
+    assert reply.startswith(("500 Invalid FROM header: ", "554 5.7.1 "))
+
+
+def test_the_relays_own_literal_is_refused_from_its_own_address_too(start_filter):
+    relay = start_filter("incoming", mail_domain="192.0.2.7")
+    peer = relay.client()
+    peer.command("XFORWARD ADDR=192.0.2.7")
+    author, reader = "alice@[192.0.2.7]", "bob@[192.0.2.7]"
+    reply = peer.mail(author, reader, messages.encrypted(author, reader))
+    assert reply == "554 5.7.1 The author is of this relay, whose users log in to send"
+    peer.command("XFORWARD ADDR=192.0.2.8")
+    assert peer.mail("x@[192.0.2.8]", reader, messages.encrypted("x@[192.0.2.8]", reader)) == "250 OK"
+
+
+def test_the_client_is_told_by_xforward(incoming):
+    client = incoming.client()
+    assert client.command("EHLO mail") == "250-filtermail\r\n250-XFORWARD ADDR\r\n250-8BITMIME\r\n250 OK"
+    for good in ("ADDR=192.0.2.1", "addr=IPV6:2001:db8::1", "ADDR=[UNAVAILABLE]", "ADDR=[unavailable]"):
+        assert client.command(f"XFORWARD {good}") == "250 OK"
+    for bad in (
+        "",
+        "ADDR",
+        "ADDR=",
+        "ADDR=x",
+        "ADDR=2001:db8::1",
+        "NAME=x",
+        "ADDR=192.0.2.1 NAME=x",
+        "ADDR=192.0.2.01",
+    ):
+        assert client.command(f"XFORWARD {bad}").startswith("501 5.5.4 ")
+    client.command(f"MAIL FROM:<{CAROL}>")
+    assert client.command("XFORWARD ADDR=192.0.2.1").startswith("503 5.5.1 ")
 
 
 def test_a_flag_that_cannot_be_looked_at_is_a_temporary_failure(incoming):

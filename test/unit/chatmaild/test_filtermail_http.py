@@ -27,14 +27,18 @@ def relay(shared):
     return shared
 
 
-def deliver(relay, message: bytes, sender: str | None, *recipients: str, method: str = "POST") -> tuple[int, str]:
-    """Deliver as another relay does; returns status and body."""
+def deliver(
+    relay, message: bytes, sender: str | None, *recipients: str, method: str = "POST", clients: tuple[str, ...] = ()
+) -> tuple[int, str]:
+    """Deliver as another relay does; returns status and body. ``clients`` are what nginx says of its address."""
     connection = http.client.HTTPConnection("127.0.0.1", relay.http_port, timeout=TIMEOUT_S)
     connection.putrequest(method, "/mxdeliv")
     if sender is not None:
         connection.putheader("x-mail-from", sender)
     for recipient in recipients:
         connection.putheader("X-MAIL-TO", recipient)
+    for client in clients:
+        connection.putheader("X-Real-IP", client)
     connection.putheader("Content-Length", str(len(message)))
     connection.endheaders(message)
     response = connection.getresponse()
@@ -159,3 +163,17 @@ def test_messages_follow_each_other_on_a_connection_and_memory_stays(relay):
         assert (response.status, response.read()) == (200, b"250 OK")
     connection.close()
     assert len(relay.next.delivered) == 20
+
+
+def test_an_author_at_a_literal_is_accepted_from_that_address_alone(relay):
+    author = "carol@[192.0.2.7]"
+    message = encrypted(author)
+    assert deliver(relay, message, author, ALICE, clients=("192.0.2.7",)) == (200, "250 OK")
+    for clients, reply in (
+        (("192.0.2.8",), "554 5.7.1 The domain of From is not the address of the client"),
+        ((), "451 4.7.5 The address of the client is not known, try again later"),
+        (("192.0.2.7", "192.0.2.8"), "451 4.7.5 The address of the client is not known, try again later"),
+        (("[192.0.2.7]",), "451 4.7.5 The address of the client is not known, try again later"),
+    ):
+        assert deliver(relay, message, author, ALICE, clients=clients) == (400, reply)
+    assert len(relay.next.delivered) == 1

@@ -37,7 +37,7 @@ class TryAgain(Exception):
     """Whether it has cannot be said now; the text says why."""
 
 
-async def verify(message: Entity, domain: str, resolver: Resolver, run: Run) -> None:
+async def verify(message: Entity, domain: str, resolver: Resolver, run: Run, *, whole: bool = True) -> None:
     """Return if `domain` has signed the whole of `message`.
 
     Only signatures whose d= is `domain` count: strict alignment (RFC 7489 section 3.1.1), without asking for anybody's
@@ -46,6 +46,7 @@ async def verify(message: Entity, domain: str, resolver: Resolver, run: Run) -> 
     :param domain: the author's; the case of its letters does not matter.
     :param resolver: where keys are looked up.
     :param run: calls a function in a way that is fit for the size of the message.
+    :param whole: False where it is enough that `domain` once signed the header: the body may be gone, the time over.
     :raises NotVerified: no signature counts.
     :raises TryAgain: one that may count cannot be judged now.
     """
@@ -55,7 +56,7 @@ async def verify(message: Entity, domain: str, resolver: Resolver, run: Run) -> 
         raise NotVerified("No DKIM signature found")
     candidates, reasons = _candidates(found, domain)
     answers = await _look_up({one.key_name for one in candidates}, resolver)
-    await run(_check, candidates, answers, _Message(message, fields), reasons)
+    await run(_check, candidates, answers, _Message(message, fields, whole), reasons)
 
 
 def _name(field: bytes) -> bytes:
@@ -99,9 +100,10 @@ async def _look_up(names: set[str], resolver: Resolver) -> dict[str, Answer]:
 class _Message:
     """What is signed; a body is hashed once for each canonicalization."""
 
-    def __init__(self, entity: Entity, fields: list[bytes]) -> None:
+    def __init__(self, entity: Entity, fields: list[bytes], whole: bool) -> None:
         self._entity = entity
         self._fields = fields
+        self.whole = whole
         self._body_hashes: dict[str, BodyHash] = {}
 
     def body_hash(self, canonicalization: str) -> BodyHash:
@@ -146,14 +148,15 @@ def _check(candidates: list[Signature], answers: dict[str, Answer], message: _Me
 
 def _check_signature(one: Signature, answer: Answer, message: _Message) -> None:
     now = time.time()
-    if one.expires is not None and one.expires < now:
-        raise Invalid("it is past x=")
-    body = message.body_hash(one.body_canonicalization)
-    # Section 8.2: to a body that is signed in part anybody can add text.
-    if one.length not in (None, body.length):
-        raise Invalid("l= is not the length of the body")
-    if one.body_hash != body.digest:
-        raise Invalid("the body is not the one that was signed")
+    if message.whole:
+        if one.expires is not None and one.expires < now:
+            raise Invalid("it is past x=")
+        body = message.body_hash(one.body_canonicalization)
+        # Section 8.2: to a body that is signed in part anybody can add text.
+        if one.length not in (None, body.length):
+            raise Invalid("l= is not the length of the body")
+        if one.body_hash != body.digest:
+            raise Invalid("the body is not the one that was signed")
     if isinstance(answer, LookupFailed):
         # Section 6.1.2: a key that cannot be had now is a reason to try again.
         raise TryAgain("DKIM key could not be fetched, try again later") from answer

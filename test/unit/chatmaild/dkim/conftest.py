@@ -6,7 +6,6 @@ import base64
 import dns.name
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chatmaild import dkim, mime
@@ -51,11 +50,6 @@ class Records:
 class _Txt:
     def __init__(self, strings: list[bytes]) -> None:
         self.strings = strings
-
-
-@pytest.fixture(scope="session")
-def rsa_key():
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 @pytest.fixture(scope="session")

@@ -4,16 +4,15 @@
 """
 
 import asyncio
-import contextlib
 import email.policy
 
-import dkim as dkimpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatmaild import dkim, filtermail, mime
 from test.hostile_mail import tampered
+from test.signing import verified_domains
 from test.unit.chatmaild.dkim.conftest import DOMAIN, Records, public
 
 
@@ -38,20 +37,6 @@ def accepted_author(message: bytes, record: bytes) -> str | None:
     return author
 
 
-def domains_that_dkimpy_verifies(message: bytes, record: bytes) -> set[str]:
-    def look_up(name: bytes, timeout: float = 5) -> bytes:
-        return record if name.lower() == f"mail._domainkey.{DOMAIN}.".encode() else b""
-
-    found = set()
-    for index in range(message.lower().count(b"dkim-signature:")):
-        verifier = dkimpy.DKIM(message)
-        # It raises its own errors, and those of what it did not expect.
-        with contextlib.suppress(dkimpy.DKIMException, ValueError, LookupError):
-            if verifier.verify(index, dnsfunc=look_up):
-                found.add(verifier.domain.decode().lower())
-    return found
-
-
 @settings(max_examples=300)
 @given(rng=st.randoms(use_true_random=False))
 def test_what_we_accept_others_accept_for_the_same_author(foreign, record, rng):
@@ -61,4 +46,4 @@ def test_what_we_accept_others_accept_for_the_same_author(foreign, record, rng):
         return
     shown = email.message_from_bytes(message, policy=email.policy.default)["from"].addresses
     assert [one.addr_spec for one in shown] == [author]
-    assert author.rpartition("@")[2].lower() in domains_that_dkimpy_verifies(message, record)
+    assert author.rpartition("@")[2].lower() in verified_domains(message, DOMAIN, record)
