@@ -20,17 +20,23 @@ class Key:
     strict: bool  # t=s: i= must have d= itself as its domain
 
     def verifies(self, signature: bytes, data: bytes) -> bool:
-        """Whether the owner of the key has signed `data`."""
+        """Whether the owner of the key has signed `data`.
+
+        :raises Invalid: the key cannot count.
+        """
         if self.type == "ed25519":  # RFC 8463 section 3
             return openssl.verify_ed25519(self.value, signature, hashlib.sha256(data).digest())
-        return openssl.verify_rsa(self.value, signature, data)
+        try:
+            return openssl.verify_rsa(self.value, signature, data, RSA_BITS)
+        except openssl.UnusableKey as error:
+            raise Invalid(f"the key is not of RSA with {RSA_BITS[0]} to {RSA_BITS[-1]} bits") from error
 
 
 def parse(record: bytes) -> Key:
     """Read a key record (section 6.1.2).
 
     :param record: the strings of a TXT record in one piece.
-    :raises Invalid: it is not a key for mail that could count, or it is revoked.
+    :raises Invalid: it is not a key for mail that could count, or it is revoked; `Key.verifies` reads the key itself.
     """
     found = tags.parse(record)
     if "v" in found and (found["v"] != VERSION or next(iter(found)) != "v"):
@@ -45,13 +51,8 @@ def parse(record: bytes) -> Key:
     if not value:
         raise Invalid("the key is revoked")
     kind = found.get("k", "rsa")
-    match kind:
-        case "rsa":
-            if openssl.rsa_bits(value) not in RSA_BITS:
-                raise Invalid(f"the key is not of RSA with {RSA_BITS[0]} to {RSA_BITS[-1]} bits")
-        case "ed25519":
-            if len(value) != ED25519_OCTETS:
-                raise Invalid("the key is not of Ed25519")
-        case _:
-            raise Invalid("the key is neither rsa nor ed25519")
+    if kind not in ("rsa", "ed25519"):
+        raise Invalid("the key is neither rsa nor ed25519")
+    if kind == "ed25519" and len(value) != ED25519_OCTETS:
+        raise Invalid("the key is not of Ed25519")
     return Key(kind, value, strict="s" in tags.items(found.get("t", "")))

@@ -34,18 +34,20 @@ _verify = _function("EVP_DigestVerify", c_int, c_void_p, c_char_p, c_size_t, c_c
 _clear_errors = _function("ERR_clear_error", None)
 
 
-def rsa_bits(key: bytes) -> int:
-    """The size of an RSA public key, as `verify_rsa` takes it; 0 if it is not one."""
-    with _rsa_key(key) as handle:
-        return _key_bits(handle) if handle else 0
+class UnusableKey(ValueError):
+    """It is not an RSA key, or not of an allowed size."""
 
 
-def verify_rsa(key: bytes, signature: bytes, data: bytes) -> bool:
+def verify_rsa(key: bytes, signature: bytes, data: bytes, bits: range) -> bool:
     """Whether RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 section 8.2.2) verifies.
 
     :param key: DER, a SubjectPublicKeyInfo (RFC 5280) or an RSAPublicKey (RFC 8017 appendix A.1.1).
+    :param bits: allowed sizes of the key.
+    :raises UnusableKey: the key is something else.
     """
     with _rsa_key(key) as handle:
+        if not handle or _key_bits(handle) not in bits:
+            raise UnusableKey
         return _verifies(handle, _sha256(), signature, data)
 
 

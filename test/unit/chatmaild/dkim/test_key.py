@@ -2,6 +2,7 @@
 
 import base64
 import subprocess
+from functools import partial
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -60,13 +61,13 @@ def test_a_key_without_its_algorithm_is_read(rsa_key):
 )
 def test_what_cannot_count_is_invalid(rsa_key, record, reason):
     with pytest.raises(Invalid, match=reason):
-        key.parse(record.replace(b"KEY", public(rsa_key)))
+        key.parse(record.replace(b"KEY", public(rsa_key))).verifies(b"", b"")
 
 
 def test_octets_behind_the_key_are_invalid(rsa_key):
     longer = base64.b64encode(base64.b64decode(public(rsa_key)) + b"x")
     with pytest.raises(Invalid, match="not of RSA"):
-        key.parse(b"p=" + longer)
+        key.parse(b"p=" + longer).verifies(b"", b"")
 
 
 def test_short_keys_do_not_count(tmp_path):
@@ -75,23 +76,25 @@ def test_short_keys_do_not_count(tmp_path):
         ["openssl", "rsa", "-pubout", "-outform", "DER"], input=pem, capture_output=True, check=True
     ).stdout
     with pytest.raises(Invalid, match="1024 to 8192"):
-        key.parse(b"p=" + base64.b64encode(der))
+        key.parse(b"p=" + base64.b64encode(der)).verifies(b"", b"")
 
 
 def test_keys_of_other_algorithms_do_not_count():
     with pytest.raises(Invalid, match="not of RSA"):
-        key.parse(b"p=" + public(ec.generate_private_key(ec.SECP256R1())))
+        key.parse(b"p=" + public(ec.generate_private_key(ec.SECP256R1()))).verifies(b"", b"")
 
 
 def test_only_the_signers_signature_of_these_octets_verifies(rsa_key):
     other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     der = base64.b64decode(public(rsa_key))
     good = rsa_key.sign(b"data", padding.PKCS1v15(), hashes.SHA256())
-    assert openssl.verify_rsa(der, good, b"data")
-    assert not openssl.verify_rsa(der, good, b"Data")
-    assert not openssl.verify_rsa(der, other.sign(b"data", padding.PKCS1v15(), hashes.SHA256()), b"data")
-    assert not openssl.verify_rsa(der, rsa_key.sign(b"data", padding.PKCS1v15(), hashes.SHA512()), b"data")
+    verify = partial(openssl.verify_rsa, der, bits=key.RSA_BITS)
+    assert verify(good, b"data")
+    assert not verify(good, b"Data")
+    assert not verify(other.sign(b"data", padding.PKCS1v15(), hashes.SHA256()), b"data")
+    assert not verify(rsa_key.sign(b"data", padding.PKCS1v15(), hashes.SHA512()), b"data")
     for bad in (b"", b"\0" * 256, good[:-1], b"\0" + good, good + b"\0"):
-        assert not openssl.verify_rsa(der, bad, b"data")
-    assert not openssl.verify_rsa(b"", good, b"data")
+        assert not verify(bad, b"data")
+    with pytest.raises(openssl.UnusableKey):
+        openssl.verify_rsa(b"", good, b"data", key.RSA_BITS)
     assert not openssl.verify_ed25519(b"short", good, b"data")
