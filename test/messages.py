@@ -182,6 +182,21 @@ def securejoin(
     )
 
 
+def with_header_section(message: bytes, size: int, shape: str) -> bytes:
+    """`message` with a header section of `size` octets, the line break at its end aside.
+
+    :param shape: `one field`, To, of very many short addresses, or `many fields`.
+    """
+    room = size - message.index(b"\r\n\r\n")
+    if shape == "many fields":
+        field = b"X-Field: " + b"v" * 189 + b"\r\n"
+        more = field * (room // len(field) - 1)
+    else:
+        addresses = b",\r\n ".join([b"a@b.test" + b",c@d.test" * 6] * ((room - 1000) // 70))
+        more = b"Cc: " + addresses + b"\r\n"
+    return more + b"X-Rest: " + b"r" * (room - len(more) - 10) + b"\r\n" + message
+
+
 def securejoin_single(sender: str, recipient: str, text: str = "Secure-Join: vg-request") -> bytes:
     """The request for a key as Delta Chat 2.59 sends it: one text, no multipart."""
     return (

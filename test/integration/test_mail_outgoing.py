@@ -6,6 +6,7 @@ from email import message_from_bytes
 
 import pytest
 
+from chatmaild import mime
 from test import messages
 from test.integration.conftest import PERMISSIVE
 from test.integration.mailing import attempt, inbox, submit
@@ -52,6 +53,20 @@ def test_the_body_arrives_byte_for_byte(request, alice, recipient):
     assert submit(alice, reader.address, message) is None
     [arrived] = inbox(reader)
     assert arrived.split(b"\r\n\r\n", 1)[1] == message.split(b"\r\n\r\n", 1)[1]
+
+
+@pytest.mark.parametrize("shape", ["one field", "many fields"])
+def test_the_largest_header_section_arrives_whole_and_a_larger_one_is_refused(alice, carol, shape):
+    message = messages.encrypted(alice.address, carol.address)
+    largest = messages.with_header_section(message, mime.HEADERS_MAX, shape)
+    assert submit(alice, carol.address, largest) is None
+    [arrived] = inbox(carol)
+    name = "Cc" if shape == "one field" else "X-Field"
+    sent, got = (message_from_bytes(octets).get_all(name) for octets in (largest, arrived))
+    assert ["".join(value.split()) for value in got] == ["".join(value.split()) for value in sent]
+    code, text = submit(alice, carol.address, messages.with_header_section(message, mime.HEADERS_MAX + 1, shape))
+    assert code == 500
+    assert "more than 64000 octets" in text
 
 
 @pytest.mark.parametrize(

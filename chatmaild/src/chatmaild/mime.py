@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-HEADERS_MAX = 256 * 1024  # octets of one header section
+# Octets of one header section. One field may have all of them: Postfix hands it to OpenDKIM in one packet, of 65,535 at
+# most. Postfix's header_size_limit and header_address_token_limit, where it cuts, are higher.
+HEADERS_MAX = 64_000
 
 _FIELD_BREAK = re.compile(rb"\r\n(?![ \t])")
 # Folding white space, RFC 5322 section 3.2.2, with one line break: a line of white space alone, which is obsolete, ends
@@ -200,7 +202,9 @@ def parse(message: Octets, start: int = 0, end: int | None = None) -> Entity:
     blank = message.find(b"\r\n\r\n", start, min(end, start + HEADERS_MAX + 4))
     if blank < 0:
         if end - start > HEADERS_MAX:
-            raise MalformedMessage(f"header section of more than {HEADERS_MAX} octets")
+            raise MalformedMessage(
+                f"header section of more than {HEADERS_MAX} octets; shorten its longest fields, such as References"
+            )
         section, body = bytes(message[start:end]).removesuffix(b"\r\n"), end
     else:
         section, body = bytes(message[start:blank]), blank + 4

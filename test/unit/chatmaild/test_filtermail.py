@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from chatmaild import mime
 from test import messages
 from test.service_settings import write_settings
 from test.unit.chatmaild.conftest import SOURCE, disturb
@@ -374,6 +375,16 @@ def test_a_message_of_the_largest_size_passes_and_one_octet_more_does_not(start_
     assert client.mail(ALICE, CAROL, too_large) == "552 Message exceeds maximum size"
     assert client.mail(ALICE, CAROL, message) == "250 OK"
     assert [transaction.message for transaction in relay.next.delivered] == [message, largest, message]
+
+
+@pytest.mark.parametrize("shape", ["one field", "many fields"])
+def test_a_header_section_of_the_largest_size_passes_and_a_larger_one_is_told_the_limit(either, shape):
+    message = messages.encrypted(ALICE, BOB)
+    largest = messages.with_header_section(message, mime.HEADERS_MAX, shape)
+    assert either.mail(ALICE, BOB, largest) == "250 OK"
+    assert either.next.delivered[0].message == largest
+    reply = either.mail(ALICE, BOB, messages.with_header_section(message, mime.HEADERS_MAX + 1, shape))
+    assert reply.startswith("500 Failed to parse message: header section of more than 64000 octets; shorten ")
 
 
 def test_much_too_large_a_message_is_read_to_its_end_and_refused_in_step(start_filter):

@@ -40,9 +40,9 @@ def test_lines_that_readers_would_understand_differently_are_refused(message):
 def test_a_header_section_of_the_largest_size_is_read_and_a_larger_one_refused():
     field = b"A: " + b"x" * (mime.HEADERS_MAX - 3)
     assert mime.parse(field + b"\r\n\r\nbody").value(b"a") == field[3:]
-    with pytest.raises(MalformedMessage, match="262144"):
+    with pytest.raises(MalformedMessage, match="64000"):
         mime.parse(field + b"x\r\n\r\nbody")
-    with pytest.raises(MalformedMessage, match="262144"):
+    with pytest.raises(MalformedMessage, match="64000"):
         mime.parse(b"a:\r\n" * 5_000_000)
 
 
