@@ -1,6 +1,6 @@
 # Our services: doveauth, lastlogin and chatmail-metadata answer Dovecot, the filters stand between Postfix's listeners
 # and its queue, chatmail-dane-policy tells Postfix who has DANE, chatmail-newemail makes up addresses for nginx.
-{% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/map.jinja" import only, settings with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
 
 include:
@@ -25,24 +25,37 @@ chatmaild-source:
 
 # A file for each service, with what it reads and nothing else: its restart means that one of its values has changed.
 # The new source reads it before it replaces the old one.
-{% for name, kind in [
-  ("accounts", "config:Config"),
-  ("doveauth", "doveauth:Settings"),
-  ("expire", "expire:Settings"),
-  ("filtermail", "filtermail:OutgoingSettings"),
-  ("filtermail-incoming", "filtermail:IncomingSettings"),
-  ("fsreport", "fsreport:Settings"),
-  ("lastlogin", "lastlogin:Settings"),
-  ("metadata", "metadata:Settings"),
-  ("migrate-passdb", "migrate_passdb:Settings"),
-  ("newemail", "newemail:Settings"),
-] + ([("echobot", "echobot:Settings")] if settings.echobot else []) %}
+{% for name, kind, keys in [
+  ("accounts", "config:Config", "mail_domain mailboxes_dir"),
+  ("doveauth", "doveauth:Settings",
+    "mail_domain mailboxes_dir username_min_length username_max_length password_min_length " ~
+    "max_creations_per_hour invite_only max_load_1m min_available_memory_mb min_free_disk_space_mb " ~
+    "echobot echobot_address"),
+  ("expire", "expire:Settings",
+    "mail_domain mailboxes_dir delete_mails_after delete_large_after delete_inactive_users_after " ~
+    "max_mailbox_size_mb tmpfs_index echobot_address"),
+  ("filtermail", "filtermail:OutgoingSettings",
+    "mail_domain mailboxes_dir max_message_size max_user_send_per_minute max_user_send_burst_size " ~
+    "passthrough_senders echobot_address echobot passthrough_recipients filtermail_host " ~
+    "filtermail_smtp_port postfix_host postfix_reinject_port"),
+  ("filtermail-incoming", "filtermail:IncomingSettings",
+    "mail_domain mailboxes_dir max_message_size filtermail_host filtermail_smtp_port_incoming " ~
+    "filtermail_http_port_incoming postfix_host postfix_reinject_port_incoming"),
+  ("fsreport", "fsreport:Settings", "mail_domain mailboxes_dir tmpfs_index"),
+  ("lastlogin", "lastlogin:Settings", "mail_domain mailboxes_dir echobot_address"),
+  ("metadata", "metadata:Settings",
+    "mail_domain mailboxes_dir mail_domain_bare notification_url turn_socket_path iroh_relay_url"),
+  ("migrate-passdb", "migrate_passdb:Settings", "mail_domain mailboxes_dir passdb_path"),
+  ("newemail", "newemail:Settings",
+    "mail_domain mail_domain_bare ipv4_relay username_max_length password_min_length invite_only " ~
+    "tls_mode"),
+] + ([("echobot", "echobot:Settings", "echobot_address")] if settings.echobot else []) %}
 chatmaild-{{ name }}-settings:
   file.managed:
     - name: /etc/chatmail/{{ name }}.toml
     - source: salt://chatmail/chatmaild/files/etc/chatmail/{{ name }}.toml.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only(keys) }}}
     - user: root
     - group: root
     - mode: '0644'

@@ -57,6 +57,13 @@ def test_a_file_has_the_keys_that_its_service_reads(renderer, files, pillar, tmp
         assert {key for key, default in known.items() if default is MISSING} <= set(keys), name
 
 
+def test_a_template_is_given_the_settings_that_it_names_and_no_others(renderer):
+    for chunk in renderer.low(BASE):
+        if re.fullmatch(r"/etc/chatmail/[\w-]+\.toml", str(chunk.get("name"))):
+            template = (CHECKOUT / "etc/roots" / chunk["source"].removeprefix("salt://")).read_text()
+            assert set(chunk["context"]["settings"]) == set(re.findall(r"settings\.(\w+)", template)), chunk["name"]
+
+
 def test_every_key_of_a_file_is_used_by_the_source(files):
     source = "".join(path.read_text() for path in (SOURCE / "chatmaild").rglob("*.py"))
     for _, kind in files.values():
