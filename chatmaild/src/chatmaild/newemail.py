@@ -30,7 +30,6 @@ NAME_CHARACTERS = string.ascii_lowercase + string.digits
 PASSWORD_CHARACTERS = string.ascii_letters + string.digits + string.punctuation
 PASSWORD_EXTRA = 3  # characters beyond the shortest password
 BODY_MAX = 4096  # octets; clients send none
-LINK_MAX = 1000  # characters; the longest address and password take less
 NO_STORE = ("Cache-Control", "no-store")
 
 logger = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ def new_credentials(config: Settings, token: str = "") -> dict[str, str]:
     :param token: an invite, with which the password is to begin.
     """
     email = f"{_random(NAME_CHARACTERS, config.username_max_length)}@{config.mail_domain}"
-    password = token + _random(PASSWORD_CHARACTERS, config.password_min_length + PASSWORD_EXTRA)
+    password = token + _random(PASSWORD_CHARACTERS, _password_length(config))
     credentials = {"email": email, "password": password}
     if config.tls_mode == "self":
         credentials["dclogin_url"] = dclogin_url(config, email, password)
@@ -70,6 +69,19 @@ def dclogin_url(config: Settings, email: str, password: str) -> str:
     """The login as a link for Delta Chat: ``ih`` and ``sh`` are the servers, ``ic=3`` accepts any certificate."""
     servers = f"&ih={config.ipv4_relay}&sh={config.ipv4_relay}" if config.ipv4_relay else ""
     return f"dclogin:{quote(email, safe='@[]')}?p={quote(password, safe='')}&v=1{servers}&ic=3"
+
+
+def _password_length(config: Settings) -> int:
+    return config.password_min_length + PASSWORD_EXTRA
+
+
+def link_pattern(config: Settings) -> re.Pattern:
+    """What the links of this relay look like: what a code costs grows with the length of its text."""
+    length = _password_length(config) + (invites.TOKEN_LENGTH if config.invite_only else 0)
+    form = re.escape(dclogin_url(config, f"LOCAL-PART@{config.mail_domain}", "PASSWORD"))
+    name = f"[{NAME_CHARACTERS}]{{{config.username_max_length}}}"
+    password = rf"(?:[A-Za-z0-9_.~-]|%[0-9A-F]{{2}}){{{length}}}"
+    return re.compile(form.replace(re.escape("LOCAL-PART"), name).replace("PASSWORD", password))
 
 
 def qr_code(link: str) -> str:
@@ -93,7 +105,7 @@ async def answer(config: Settings, request: Request) -> Response:
         return _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", ("Allow", "GET, POST"))
     if path == "/account-qr" and config.tls_mode == "self":
         # The link is a query as it is: browsers quote in one nothing that is in a link.
-        if not query.startswith("dclogin:") or len(query) > LINK_MAX:
+        if not link_pattern(config).fullmatch(query):
             return _refusal(HTTPStatus.NOT_FOUND, "This is not a link of the web page's.")
         return Response(HTTPStatus.OK, qr_code(query), (("Content-Type", "image/svg+xml"), NO_STORE))
     if request.method == "GET" and config.tls_mode != "self":

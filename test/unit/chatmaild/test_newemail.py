@@ -101,10 +101,31 @@ def test_a_web_page_with_a_self_signed_certificate_gets_a_link_and_its_code(ask)
     assert image == newemail.qr_code(link)
 
 
-@pytest.mark.parametrize("text", ["", "https://example.com/", "dclogin:" + "x" * 1000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "https://example.com/", "dclogin:" + "x" * 900, "dclogin:abcdefghi@_chat.test"),
+        "dclogin:abcdefghi@_chat.test?p=" + "x" * 900 + "&v=1&ic=3",
+        "dclogin:abcdefghi@other.test?p=abcdefghijkl&v=1&ic=3",
+        "dclogin:abcdefghi@_chat.test?p=abcdefghijkl&v=1&ic=3&x=" + "x" * 900,
+        "dclogin:abcdefgh-@_chat.test?p=abcdefghijkl&v=1&ic=3",
+    ],
+)
 def test_codes_are_made_for_links_alone(ask, text):
     response, _body = ask(mail_domain="_chat.test")("GET", f"/account-qr?{text}")
     assert response.status == 404
+
+
+@pytest.mark.parametrize("domain", ["_chat.test", "192.0.2.7"])
+@pytest.mark.parametrize("invite_only", [True, False])
+def test_each_link_of_the_web_page_can_have_a_code(write_config, domain, invite_only):
+    config = read_config(write_config(mail_domain=domain, invite_only=invite_only), newemail.Settings)
+    token = "abcdefgh0123" if invite_only else ""
+    for _ in range(100):
+        link = newemail.new_credentials(config, token)["dclogin_url"]
+        assert newemail.link_pattern(config).fullmatch(link)
+        local_part = link.removeprefix("dclogin:").partition("@")[0]
+        assert re.fullmatch("[a-z0-9]{9}", local_part)  # which doveauth creates and Postfix delivers to
 
 
 def test_an_invite_begins_the_password(ask):
