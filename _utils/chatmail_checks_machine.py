@@ -79,6 +79,17 @@ def _judge_disk(facts, relay):
                     f"make room: {look}",
                 )
             )
+        # doveauth's share, chatmaild.machine_limits.FREE_FILES_SHARE.
+        elif path == facts["mailboxes"] and one["free_inodes"] < one["inodes"] // 20:
+            found.append(
+                Finding(
+                    "warning",
+                    "inodes-low",
+                    f"{path} has room for {one['free_inodes']} more files: no address is created below 5 % of"
+                    f" {one['inodes']}",
+                    f"see where they are: du -x --inodes --max-depth=3 {path} | sort -n | tail",
+                )
+            )
         elif path == facts["mailboxes"] and one["free"] < facts["wanted"]:
             found.append(
                 Finding(

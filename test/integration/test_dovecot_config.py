@@ -8,6 +8,7 @@ import pytest
 from test.integration.conftest import PERMISSIVE, peculiar
 from test.integration.mailing import ARRIVAL_TIMEOUT_S, inbox, submit
 from test.lab import Host, Lab
+from test.mail_clients import ImapError
 from test.messages import encrypted, encrypted_payload
 from test.relay.delivery import User
 from test.render.conftest import PILLARS, Renderer
@@ -66,7 +67,7 @@ def test_a_changed_quota_holds_at_once_and_no_session_is_lost(two_host: Host, sm
         client.expunge()
     with carol.imap() as client:
         quota = b" ".join(response.line for response in client.command("GETQUOTAROOT INBOX"))
-    assert b"(STORAGE 0 1024)" in quota
+    assert b"(STORAGE 0 1024 MESSAGE 0 64)" in quota
 
     message = encrypted(carol.address, carol.address, payload=encrypted_payload(1_500_000))
     delivery = two_host.run(["doveadm", "save", "-u", carol.address], input=message.decode(), check=False)
@@ -74,10 +75,34 @@ def test_a_changed_quota_holds_at_once_and_no_session_is_lost(two_host: Host, sm
     assert "Quota exceeded" in delivery.stderr
 
     # What a name says of its message counts, not what is on disk; it counts from the next recount on.
-    claimed = f"{int(time.time())}.M1P1.test,S=1048576,W=1048576:2,S"
-    file = f"/home/vmail/mail/{two_host.name}/{carol.address}/cur/{claimed}"
-    two_host.run(["runuser", "-u", "vmail", "--", "truncate", "--size=100", file])
-    two_host.run(["doveadm", "quota", "recalc", "-u", carol.address])
-    message = encrypted(carol.address, carol.address)
-    delivery = two_host.run(["doveadm", "save", "-u", carol.address], input=message.decode(), check=False)
-    assert "Quota exceeded" in delivery.stderr
+    assert "Quota exceeded" in delivery_beside(two_host, carol, ["S=1048576,W=1048576"])
+
+
+def delivery_beside(host: Host, user: User, sizes: list[str]) -> str:
+    """What a delivery says while there are messages whose names claim such sizes."""
+    directory = f"/home/vmail/mail/{host.name}/{user.address}/cur"
+    files = [f"{directory}/{int(time.time())}.M{number}P1.test,{size}:2,S" for number, size in enumerate(sizes)]
+    host.run(["runuser", "-u", "vmail", "--", "truncate", "--size=100", *files])
+    host.run(["doveadm", "quota", "recalc", "-u", user.address])
+    message = encrypted(user.address, user.address)
+    delivery = host.run(["doveadm", "save", "-u", user.address], input=message.decode(), check=False)
+    host.run(["rm", *files])
+    return delivery.stderr
+
+
+def test_messages_are_counted_however_small_they_are(two_host: Host, small_quota, carol: User):
+    small_quota()
+    assert delivery_beside(two_host, carol, ["S=3,W=3"] * 63) == ""
+    assert "Quota exceeded" in delivery_beside(two_host, carol, ["S=3,W=3"] * 64)
+
+
+def test_a_client_makes_a_hundred_folders(alice: User):
+    with alice.imap() as client:
+        for number in range(99):  # beside INBOX
+            client.command(f"CREATE f{number}")
+        with pytest.raises(ImapError, match="LIMIT"):
+            client.command("CREATE f99")
+        client.command("RENAME f0 another")
+        client.command("DELETE another")
+        client.command("CREATE f99")
+        assert client.select("f99") == 0

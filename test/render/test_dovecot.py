@@ -2,6 +2,7 @@
 
 import pytest
 
+from chatmaild.quota_expire import MESSAGES_PER_MIB
 from test.salt.minion import CHECKOUT
 
 FILES = CHECKOUT / "chatmail/dovecot/files-2.3/etc/dovecot"
@@ -28,6 +29,7 @@ def rendered(renderer):
         ({"mail_domain": "192.0.2.7"}, "mail_location = maildir:/home/vmail/mail/192.0.2.7/%u"),
         ({"mailboxes_dir": "/srv/mail"}, "mail_location = maildir:/srv/mail/%u"),
         ({"max_mailbox_size": "2G"}, "quota_rule = *:storage=2048M"),
+        ({"max_mailbox_size": "2G"}, f"quota_rule2 = *:messages={2048 * MESSAGES_PER_MIB}"),
         ({"max_message_size": 1048576}, "quota_max_mail_size = 1048576"),
         ({"max_imap_connections": 50000}, "process_limit = 50000"),
         ({"disable_ipv6": True}, "listen = 0.0.0.0"),

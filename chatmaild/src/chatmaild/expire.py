@@ -66,8 +66,10 @@ def is_expired(mtime: float, size: int, folder: str, limits: Limits) -> bool:
 
 
 def over_quota(home: str, messages: list[os.DirEntry], target: int, now: float) -> list[os.DirEntry]:
-    """Those of `messages` that must go so that the INBOX in `home` takes no more than `target` bytes."""
-    if quota_expire.size_at_most([message.name for message in messages]) <= target:
+    """Those of `messages` that must go so that the INBOX in `home` is as `quota_expire.excess` leaves it."""
+    if len(messages) <= quota_expire.most_messages(target) and (
+        quota_expire.size_at_most([message.name for message in messages]) <= target
+    ):
         return []
     inbox = (f"{home}/cur/", f"{home}/new/")
     paths = [message.path for message in messages if message.path.startswith(inbox)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from .config import Config
 
 MIB = 1024 * 1024
+FREE_FILES_SHARE = 20  # of the files that a file system can have, one in so many stays free
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,15 @@ def free_disk_space(path: Path) -> int:
     return status.f_bavail * status.f_frsize // MIB
 
 
+def lacks_files(path: Path) -> bool:
+    """Whether the file system of `path` has little room for further files, however small; false where it has no limit.
+
+    :raises OSError: `path` cannot be looked at.
+    """
+    status = os.statvfs(path)
+    return status.f_favail < status.f_files // FREE_FILES_SHARE
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits(Config):
     """What the machine must have left for another address."""
@@ -58,6 +68,8 @@ def exceeded_limit(config: Limits) -> str | None:
     space = _measure("the free disk space", lambda: free_disk_space(config.mailboxes_dir))
     if space is not None and space < config.min_free_disk_space_mb:
         return f"free disk space {space} MB is below {config.min_free_disk_space_mb} MB"
+    if _measure("the free files", lambda: lacks_files(config.mailboxes_dir)):
+        return "the disk has room for few further files; `df -i` shows how many"
     return None
 
 

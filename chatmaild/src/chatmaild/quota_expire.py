@@ -17,6 +17,9 @@ from .mailbox import DAY, Mailbox
 
 TARGET_PERCENT = 70  # of the quota; clients warn at 80
 MIB = 1024 * 1024
+# Messages are files, of which a file system has a limited number: a mailbox may have as large a part of them as of the
+# bytes, where there is one for each 16 KiB (mke2fs(8), inode_ratio). dovecot.conf has the same.
+MESSAGES_PER_MIB = 64
 
 # Seconds, a unique part, and the size before compression, which is what the quota counts (Dovecot's Maildir format).
 _NAME = re.compile(r"([0-9]{1,11})\.[^/]*,S=([0-9]{1,15})(?=[,:]|\Z)[^/]*", re.DOTALL)
@@ -44,8 +47,13 @@ def size_at_most(names: Iterable[str]) -> int:
     return sum(map(int, _SIZE.findall("/".join(names))))
 
 
+def most_messages(target: int) -> int:
+    """How many messages may take `target` bytes."""
+    return target * MESSAGES_PER_MIB // MIB
+
+
 def excess(messages: Iterable[StoredMessage], target: int, now: float) -> list[StoredMessage]:
-    """The messages to remove, oldest first, so that the others take at most `target` bytes.
+    """The messages to remove, oldest first, so that the others take at most `target` bytes and are not too many.
 
     None is younger than a day: if that is not enough, it is not enough.
 
@@ -54,11 +62,12 @@ def excess(messages: Iterable[StoredMessage], target: int, now: float) -> list[S
     """
     messages = list(messages)
     total = sum(message.size for message in messages)
-    if total <= target:
+    surplus = len(messages) - most_messages(target)
+    if total <= target and surplus <= 0:
         return []
     removed = []
     for message in sorted(messages):
-        if total <= target or message.time > now - DAY:
+        if (total <= target and len(removed) >= surplus) or message.time > now - DAY:
             break
         removed.append(message)
         total -= message.size
@@ -73,7 +82,7 @@ def inbox(mailbox: Mailbox) -> Iterable[str]:
 
 
 def expire_to_target(mailbox: Mailbox, target: int, now: float) -> int:
-    """Remove the oldest messages of the INBOX until the rest takes at most `target` bytes; return how many went.
+    """Remove the oldest messages of the INBOX until the rest is at most what `excess` leaves; return how many went.
 
     :raises OSError: the file system refused.
     """

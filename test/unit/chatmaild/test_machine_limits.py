@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,6 +64,14 @@ def test_a_missing_directory_does_not_refuse(make_config, tmp_path, caplog):
     config = make_config(mailboxes_dir=tmp_path / "absent", min_free_disk_space_mb=99999999 * 1024)
     assert exceeded_limit(config) is None
     assert "ignoring the limit on the free disk space" in caplog.text
+
+
+@pytest.mark.parametrize(("free", "files", "lacking"), [(49, 1000, True), (50, 1000, False), (0, 0, False)])
+def test_files_are_looked_at_as_bytes_are(make_config, monkeypatch, free, files, lacking):
+    status = SimpleNamespace(f_favail=free, f_files=files, f_bavail=10**9, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda path: status)
+    reason = exceeded_limit(make_config())
+    assert reason == ("the disk has room for few further files; `df -i` shows how many" if lacking else None)
 
 
 def test_measures_of_this_machine():

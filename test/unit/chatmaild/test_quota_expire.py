@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmaild.mailbox import DAY, Mailbox
-from chatmaild.quota_expire import MIB, StoredMessage, excess, expire_to_target, parse_name, size_at_most
+from chatmaild.quota_expire import (
+    MESSAGES_PER_MIB,
+    MIB,
+    StoredMessage,
+    excess,
+    expire_to_target,
+    most_messages,
+    parse_name,
+    size_at_most,
+)
 
 USER = "user@example.org"
 NOW = 1_800_000_000
@@ -119,6 +128,12 @@ def test_arguments_that_make_no_sense(run_service, target, path):
     assert "TARGET_MB" in result.stderr or "MAILBOX_PATH" in result.stderr
 
 
+def test_the_oldest_go_when_there_are_too_many_however_small(mailbox):
+    paths = [store(mailbox, "cur", days, 3) for days in range(100, 0, -1)]
+    assert expire_to_target(mailbox, MIB, time.time()) == 100 - MESSAGES_PER_MIB
+    assert [path.exists() for path in paths] == [False] * (100 - MESSAGES_PER_MIB) + [True] * MESSAGES_PER_MIB
+
+
 stored = st.lists(
     st.builds(StoredMessage, st.integers(NOW - 30 * DAY, NOW), st.integers(0, 10**6), st.uuids().map(str)), max_size=30
 )
@@ -126,11 +141,14 @@ stored = st.lists(
 
 @given(stored, st.integers(0, 10**7))
 def test_only_the_oldest_go_and_only_as_many_as_needed(messages, target):
+    def fits(kept) -> bool:
+        return sum(message.size for message in kept) <= target and len(kept) <= most_messages(target)
+
     removed = excess(messages, target, NOW)
     kept = set(messages) - set(removed)
     assert all(message.time <= NOW - DAY for message in removed)
     if removed:
         assert max(removed) < min(kept, default=(NOW + 1,))
-        assert sum(message.size for message in kept) + removed[-1].size > target
-    if sum(message.size for message in kept) > target:
+        assert not fits(kept | {removed[-1]})
+    if not fits(kept):
         assert all(message.time > NOW - DAY for message in kept)

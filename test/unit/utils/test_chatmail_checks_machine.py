@@ -17,6 +17,7 @@ def file_system(**more):
         ({}, None, ""),
         ({"free": 44 * MIB}, "error", "the disk is full: / has 44.0 M free"),
         ({"free_inodes": 9}, "error", "room for 9 files"),
+        ({"free_inodes": 400_000}, "warning", "no address is created below 5 %"),
         ({"read_only": True}, "error", "read-only"),
         ({"free": 900 * MIB}, "warning", "no address is created below 1.0 G"),
         # btrfs counts no inodes.
