@@ -1,14 +1,18 @@
 """Addresses come into being at first login, by IMAP and by SMTP, and by nothing else."""
 
+import random
 import smtplib
 import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
-from test.integration.mailing import imap_login, smtp_login
+from chatmaild.doveauth import refusal
+from test.integration.mailing import imap_login, inbox, smtp_login, submit
 from test.mail_clients import ImapClient, port_25, unchecked_tls
+from test.messages import encrypted
 from test.relay.chat import credentials
 from test.relay.delivery import User
 
@@ -42,6 +46,25 @@ def test_bad_local_parts_create_nothing(one, one_host, login, local_part):
     assert not login(User(one, f"{local_part}@{one.domain}", "long enough"))
     assert not login(User(one, f"{'x' * NAME}@elsewhere.test", "long enough"))
     assert one_host.run(["ls", "/home/vmail/mail"]).stdout == before
+
+
+def test_what_can_be_created_gets_mail(one, alice):
+    config = SimpleNamespace(
+        mail_domain=one.domain, username_min_length=NAME, username_max_length=NAME, password_min_length=9
+    )
+    made_up = random.Random(1)
+    local_parts = ["".join(made_up.choices("a0_-.", k=NAME)) for _ in range(60)] + ["_" * NAME, "a" + "-" * (NAME - 1)]
+    good, bad = [], []
+    for local_part in local_parts:
+        address = f"{local_part}@{one.domain}"
+        (bad if refusal(config, address, "long enough") else good).append(User(one, address, "long enough"))
+    assert len(good) > 15
+    assert all(imap_login(user) for user in good)
+    with ThreadPoolExecutor(10) as pool:
+        assert not any(pool.map(imap_login, bad[:10]))
+    assert submit(alice, [user.address for user in good], encrypted(alice.address, good[0].address)) is None
+    for user in good:
+        assert len(inbox(user)) == 1
 
 
 @LOGINS
