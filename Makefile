@@ -2,6 +2,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 VENV := .venv
 PY := $(VENV)/bin/python
+PYTHON ?= $(shell for python in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do \
+    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+TESTS := $(VENV)/tests
 LAB := $(PY) -m test.lab
 # Tests that need no lab.
 UNIT := test/unit test/functional test/render
@@ -9,7 +12,7 @@ UNIT := test/unit test/functional test/render
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-relay: venv      ## everything on a fresh machine: two relays deployed, two Delta Chat clients talk over them
+relay: $(TESTS)      ## everything on a fresh machine: two relays deployed, two Delta Chat clients talk over them
 	$(PY) -m test.relay
 
 apply: venv      ## deploy or update a relay of etc/roster, with progress: make apply TARGET=relay
@@ -24,58 +27,58 @@ web: venv        ## show the web pages while you write them: make web [PILLAR=FI
 
 test: lint unit integration   ## all tests
 
-lint: venv       ## style of Python, YAML and SLS files
+lint: $(TESTS)       ## style of Python, YAML and SLS files
 	$(VENV)/bin/ruff check --quiet .
 	$(VENV)/bin/ruff format --quiet --check .
 	$(VENV)/bin/yamllint --strict .
 	$(VENV)/bin/salt-lint $$(git ls-files '*.sls' '*.jinja')
 
-docs: venv       ## write docs/settings.md and docs/functions.md from the schema and the modules
+docs: $(TESTS)       ## write docs/settings.md and docs/functions.md from the schema and the modules
 	$(PY) -m tools.settings_reference
 	$(PY) -m tools.functions_reference
 
-unit: venv       ## tests that need no lab: unit, functional, render
+unit: $(TESTS)       ## tests that need no lab: unit, functional, render
 	$(VENV)/bin/pytest -n 2 --dist worksteal $(UNIT)
 
 # Two labs side by side, a module at a time in each; they are taken down whatever the tests say.
-integration: venv lab-deps   ## tests on booted Debian 12 and 13 hosts in the lab
+integration: $(TESTS) lab-deps   ## tests on booted Debian 12 and 13 hosts in the lab
 	$(VENV)/bin/pytest -n 2 --dist loadfile --timeout 900 --durations 25 test/integration
 
 # With RELAY2= also what goes between two relays, and with SSH=root@HOST what is to be looked at on the host.
-online: venv     ## test a relay from outside: make online RELAY=chat.example.org [RELAY2=...] [SSH=root@...]
+online: $(TESTS)     ## test a relay from outside: make online RELAY=chat.example.org [RELAY2=...] [SSH=root@...]
 	RELAY='$(RELAY)' RELAY2='$(RELAY2)' SSH='$(SSH)' $(VENV)/bin/pytest test/online
 
-bench: venv      ## how fast a relay is, as a table, JSON and a picture: make bench RELAY=chat.example.org [RELAY2=...]
+bench: $(TESTS)      ## how fast a relay is, as a table, JSON and a picture: make bench RELAY=chat.example.org [RELAY2=...]
 	$(PY) -m test.bench.relay $(RELAY) $(RELAY2)
 
-bench-filter: venv lab-up    ## messages a second with the filter, beside the same Postfix without it
+bench-filter: $(TESTS) lab-up    ## messages a second with the filter, beside the same Postfix without it
 	$(PY) -m test.bench.filter
 
-bench-delivery: venv lab-up  ## time from DATA's answer to the IDLE notice, with 300 further idle clients
+bench-delivery: $(TESTS) lab-up  ## time from DATA's answer to the IDLE notice, with 300 further idle clients
 	$(PY) -m test.bench.delivery
 
-bench-notifier: venv   ## pushes a second to a server that takes 100 ms, and the service's memory
+bench-notifier: $(TESTS)   ## pushes a second to a server that takes 100 ms, and the service's memory
 	$(PY) -m test.bench.notifier
 
-bench-doveauth: venv   ## lookups and creations a second, beside a server that only echoes
+bench-doveauth: $(TESTS)   ## lookups and creations a second, beside a server that only echoes
 	$(PY) -m test.bench.doveauth
 
-bench-expire: venv     ## mailboxes a second of chatmail-expire, beside plain walks of the same 100,000 mailboxes
+bench-expire: $(TESTS)     ## mailboxes a second of chatmail-expire, beside plain walks of the same 100,000 mailboxes
 	$(PY) -m test.bench.expire
 
-bench-load: venv lab-deps      ## logins and creations a second by 50 clients, and each daemon's memory before and after
+bench-load: $(TESTS) lab-deps      ## logins and creations a second by 50 clients, and each daemon's memory before and after
 	$(VENV)/bin/pytest -q test/integration/test_load.py
 
-bench-attack: venv lab-deps    ## honest mail beside slow attackers: make bench-attack [QUICK=1] [BEFORE=COMMIT]
+bench-attack: $(TESTS) lab-deps    ## honest mail beside slow attackers: make bench-attack [QUICK=1] [BEFORE=COMMIT]
 	$(PY) -m test.bench.attack $(if $(QUICK),--quick) $(if $(BEFORE),--before $(BEFORE))
 
-lab-deps: venv   ## what the lab and its tests need from Debian
+lab-deps: $(TESTS)   ## what the lab and its tests need from Debian
 	$(LAB) deps
 
-lab-up: venv     ## bring the lab up: a name server and two bare hosts, _one.test (Debian 12) and _two.test (13)
+lab-up: $(TESTS)     ## bring the lab up: a name server and two bare hosts, _one.test (Debian 12) and _two.test (13)
 	$(LAB) up
 
-lab-down: venv   ## take the lab down: no process, interface, mount or file stays
+lab-down: $(TESTS)   ## take the lab down: no process, interface, mount or file stays
 	$(LAB) down
 
 # Outside of `make test`, whose test of it is skipped without. Some ten minutes; needs cargo.
@@ -83,16 +86,23 @@ lab-iroh:        ## build iroh-relay from its crate, for the test that uses a re
 	nice cargo install iroh-relay --version 0.35.0 --features server --locked --jobs 2 \
 	    --root $${LAB_CACHE:-/var/cache/chatmail-lab}/iroh
 
-lab-ssh: venv    ## log in to a lab host: make lab-ssh HOST=_one.test
+lab-ssh: $(TESTS)    ## log in to a lab host: make lab-ssh HOST=_one.test
 	$(LAB) ssh $(HOST)
 
-venv: $(VENV)/installed      ## the tools and Salt, pinned, in .venv
-# Debian's python3, the version that the target runs; python3-venv is a package of its own there.
-$(VENV)/installed: test/requirements.txt
-	@/usr/bin/python3 -c 'import ensurepip' 2>/dev/null || \
-	    { apt-get -qq update && apt-get -qq install -y --no-install-recommends python3-venv; }
-	/usr/bin/python3 -m venv --clear $(VENV)
+venv: $(VENV)/installed      ## Salt and what operators need, pinned, in .venv: 26 MB to download, no compiler
+# Debian's python3 where there is one: python3-venv is a package of its own there.
+$(VENV)/installed: requirements.txt
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; name it: make venv PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	    { apt-get -qq update && apt-get -qq install -y --no-install-recommends python3-venv; } || \
+	    { echo "$(PYTHON) has no venv; install the package that brings it" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --quiet wheel setuptools
+	$(VENV)/bin/pip install --quiet --no-deps --requirement requirements.txt
+	@touch $@
+
+# The tools of all tests, beside it.
+$(VENV)/tests: test/requirements.txt $(VENV)/installed
 	$(VENV)/bin/pip install --quiet --requirement test/requirements.txt
 	@touch $@
 

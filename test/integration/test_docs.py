@@ -33,7 +33,7 @@ ELSEWHERE = {
         "test/integration/test_ways_to_apply.py",
         '"venv", "--system-site-packages", "/opt/salt"',
     ),
-    "/opt/salt/bin/pip install salt==3008.3": ("test/requirements.txt", "salt==3008.3"),
+    "/opt/salt/bin/pip install salt==3008.3": ("requirements.txt", "salt==3008.3"),
     "/opt/salt/bin/salt-call state.apply chatmail": (
         "test/integration/test_ways_to_apply.py",
         "/opt/salt/bin/salt-call",

@@ -15,6 +15,8 @@ from test.lab import Host, Lab
 from test.lab.layout import CHECKOUT
 from test.relay.delivery import Relay, User, new_user
 
+# Two applies and Debian's upgrade, all in the first test.
+pytestmark = pytest.mark.timeout(1800)
 NAME = "_upgrade.test"
 SECRETS = "find /etc/dkimkeys/*.private /etc/ssl/private/mailserver.key -type f -exec sha256sum {} + | sort"
 TOKEN = "a device token"

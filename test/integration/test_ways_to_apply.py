@@ -18,7 +18,7 @@ from test.lab.nameserver import relay_settings
 from test.relay.delivery import Relay, new_user
 from test.salt.minion import CHECKOUT
 
-SALT = re.search(r"(?m)^salt==.*$", (CHECKOUT / "test/requirements.txt").read_text())[0]
+SALT = re.search(r"(?m)^salt==.*$", (CHECKOUT / "requirements.txt").read_text())[0]
 FORMULA = "/srv/chatmail-formula"
 KEY_FILE = "/etc/chatmail/tsig.key"
 
