@@ -44,6 +44,7 @@ UNITS = (
     Unit("unbound.service", "signatures of incoming mail cannot be verified, so it waits with its senders"),
     Unit("postfix-mta-sts-resolver.service", "mail to other relays waits in the queue"),
     Unit("chatmail-dane-policy.service", "mail to other relays waits in the queue"),
+    Unit("chatmail-network-share.service", "one network can take all places of the SMTP ports", "warning"),
     Unit("nginx.service", "no web pages, and no way in by port 443"),
     Unit("chatmail-metadata.service", "devices are not woken when a message comes"),
     Unit("chatmail-newemail.service", "the web page gives out no addresses", "warning"),
@@ -100,6 +101,7 @@ PORTS = {
     "53/udp": ["unbound", "systemd-resolved"],
     "8461/tcp": ["postfix-mta-sts-resolver", "mta-sts-daemon"],
     "8462/tcp": ["chatmail-dane-policy"],
+    "8463/tcp": ["chatmail-network-share"],
 }
 METRICS_PORTS = {"3903/tcp": ["mtail"], "3904/tcp": ["dovecot"]}
 REAL_TIME_PORTS = {"3340/tcp": ["iroh-relay"]}

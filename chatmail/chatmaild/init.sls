@@ -122,6 +122,25 @@ chatmaild-{{ service }}-service:
       - file: chatmaild-{{ service }}-unit
 {% endfor %}
 
+# It listens by itself: while it is away, Postfix lets all pass.
+chatmaild-network-share-unit:
+  file.managed:
+    - name: /etc/systemd/system/chatmail-network-share.service
+    - source: salt://chatmail/chatmaild/files/etc/systemd/system/chatmail-network-share.service
+    - user: root
+    - group: root
+    - mode: '0644'
+
+chatmaild-network-share-service:
+  service.running:
+    - name: chatmail-network-share
+    - enable: True
+    - require:
+      - chatmail_package: chatmaild-packages
+    - watch:
+      - file: chatmaild-source
+      - file: chatmaild-network-share-unit
+
 {{ remnants("chatmaild", units=["doveauth-dictproxy.service", "filtermail-transport.service"]) }}
 
 # One file for all, until every service had its own. Last, when none reads it any more.

@@ -31,6 +31,7 @@ BAD_INPUT = {
     "chatmail-migrate-passdb": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
     "chatmail-invites": (["make", "--uses=0"], "'0' is not allowed; allowed is a whole number from 1 to"),
     "dane-policy": (["many"], "argument port: invalid int value: 'many'"),
+    "network-share": (["many"], "argument port: invalid int value: 'many'"),
     "echobot": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
 }
 

@@ -1,13 +1,18 @@
 """Clients that never end what they have begun hold up nobody else; nothing here goes by time."""
 
 import contextlib
+import functools
+import re
 import smtplib
 import socket
 from collections.abc import Iterator
 
+import pytest
+
 from test import messages
 from test.integration.mailing import deliver, inbox, submit
 from test.integration.test_mail_by_http import post
+from test.lab import Host
 from test.lab.networks import elsewhere
 from test.mail_clients import unchecked_tls
 from test.relay.delivery import Relay, User
@@ -86,3 +91,35 @@ def test_deliveries_left_open_hold_up_no_other_network(one, one_host, alice, for
         assert (status, reply[:10]) == (503, "451 4.7.0 ")
         assert post(one, author, [alice.address], message, place=place) == (200, "250 OK")
     assert len(inbox(alice)) == 1
+
+
+@pytest.fixture
+def low_share(one: Relay, one_host: Host) -> Iterator[None]:
+    """A network has two places on each port; a twentieth of 1000 are more than a test needs."""
+    usual = one_host.read("/etc/postfix/main.cf")
+    one_host.write("/etc/postfix/main.cf", re.sub("policy_context=[0-9]+", "policy_context=2", usual))
+    one_host.run(["postfix", "reload"])
+    yield
+    one_host.write("/etc/postfix/main.cf", usual)
+    one_host.run(["postfix", "reload"])
+
+
+def greeted(relay: Relay, port: int, place: str) -> smtplib.SMTP:
+    """A client that Postfix has greeted; a connection may meet a process that a reload ends, the next meets another."""
+    kind = functools.partial(smtplib.SMTP_SSL, context=unchecked_tls()) if port == 465 else smtplib.SMTP
+    while True:
+        try:
+            return kind(relay.address, port, timeout=20, source_address=(place, 0))
+        except (smtplib.SMTPServerDisconnected, ConnectionError):
+            continue
+
+
+def test_a_network_of_many_addresses_has_a_share_of_each_port(one, one_host, low_share):
+    with elsewhere([one_host], 2, each=3) as [first, other, second, _, third, _]:
+        for port in (25, 587, 465):
+            with contextlib.ExitStack() as stack:
+                for place in (first, second):
+                    stack.enter_context(greeted(one, port, place))
+                with pytest.raises(smtplib.SMTPConnectError, match=r"421.*from your network"):
+                    greeted(one, port, third)
+                stack.enter_context(greeted(one, port, other))

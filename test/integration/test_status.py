@@ -127,6 +127,7 @@ FAULTS = [
     dead("unbound.service"),
     dead("postfix-mta-sts-resolver.service"),
     dead("chatmail-dane-policy.service"),
+    dead("chatmail-network-share.service", "warning"),
     dead("nginx.service"),
     dead("chatmail-metadata.service"),
     dead("chatmail-newemail.service", "warning"),

@@ -20,7 +20,7 @@ from test.relay.delivery import Relay, User, new_user
 
 from .conftest import PREFIX, new_login
 
-INTERNAL_PORTS = (3340, 3903, 3904, 8443, 10025, 10026, 10080, 10081, 10082, 10465, 10993)
+INTERNAL_PORTS = (3340, 3903, 3904, 8443, 8463, 10025, 10026, 10080, 10081, 10082, 10465, 10993)
 
 
 def stranger(relay: Relay, password: str = "") -> User:

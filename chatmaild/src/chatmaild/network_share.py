@@ -5,20 +5,25 @@ since version 3.8. It asks here by the protocol of SMTPD_POLICY_README, and tell
 counted are the kernel's sockets, so nothing has to be remembered or told at the end of a connection.
 """
 
+import argparse
 import asyncio
 import contextlib
 import ipaddress
 import logging
 import re
+import signal
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from . import systemd
 from .rate_limit import place_of
 
 REQUEST_MAX = 16 * 1024  # octets
+BACKLOG = 1024  # connections not yet accepted
 IDLE_SECONDS = 330  # Postfix closes what it has not used for 300 s
 FRESH_SECONDS = 0.1  # for how long a count holds: of each 100,000 sockets takes a fifth of a second
 REPORT_SECONDS = 60
@@ -48,7 +53,7 @@ def _remote_address(digits: str) -> str:
     return str(ipaddress.ip_address(octets))
 
 
-def connections(text: str) -> Iterator[tuple[int, str]]:
+def established(text: str) -> Iterator[tuple[int, str]]:
     """The local port and the remote address of each connection in `text`; see `tables`."""
     for match in _SOCKET.finditer(text):
         yield int(match[1], 16), _remote_address(match[2])
@@ -73,10 +78,13 @@ class Shares:
         port, limit = request.get("server_port", ""), request.get("policy_context", "")
         if place is None or not (port.isdecimal() and limit.isdecimal()):
             return PASSES
-        self._count()
-        if self._held[int(port), place.network] <= int(limit):
+        key = int(port), place.network
+        if not self._count():
+            self._held[key] += 1
+        if self._held[key] <= int(limit):
             return PASSES
-        self._refused[int(port), place.network] += 1
+        self._held[key] -= 1
+        self._refused[key] += 1
         return REFUSED
 
     def report(self) -> None:
@@ -85,16 +93,18 @@ class Shares:
             logger.info("Refused: %d connections of %s to port %d", count, network, port)
         self._refused.clear()
 
-    def _count(self) -> None:
+    def _count(self) -> bool:
+        """Count all connections, if that was not done just now; say whether it was done, with who asks among them."""
         now = self._clock()
         if now - self._counted_at < FRESH_SECONDS:
-            return
+            return False
         self._counted_at = now
-        places: Counter[tuple[int, str]] = Counter(connections(self._read()))
+        by_address: Counter[tuple[int, str]] = Counter(established(self._read()))
         self._held.clear()
-        for (port, address), number in places.items():
+        for (port, address), number in by_address.items():
             if place := place_of(address):
                 self._held[port, place.network] += number
+        return True
 
 
 async def _request(reader: asyncio.StreamReader) -> dict[str, str]:
@@ -131,11 +141,37 @@ async def serve(shares: Shares, listener: socket.socket, stop: asyncio.Event) ->
             await asyncio.sleep(REPORT_SECONDS)
             shares.report()
 
-    server = await asyncio.start_server(connected, sock=listener, backlog=1024, limit=REQUEST_MAX)
+    server = await asyncio.start_server(connected, sock=listener, backlog=BACKLOG, limit=REQUEST_MAX)
     tasks.add(asyncio.create_task(reporting()))
+    systemd.notify("READY=1")
     await stop.wait()
     server.close()
+    shares.report()
     ending = list(tasks)
     for task in ending:
         task.cancel()
     await asyncio.gather(*ending, return_exceptions=True)
+
+
+async def _run(listener: socket.socket) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(Shares(), listener, stop)
+
+
+def main() -> None:
+    """The command line ``network-share PORT``. Exit status 1 says that the port cannot be used."""
+    parser = argparse.ArgumentParser(prog="network-share", description="Tell Postfix whose network has its share.")
+    parser.add_argument("port", type=int, help="TCP port of 127.0.0.1 to listen on")
+    port = parser.parse_args().port
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    try:
+        listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
+    except OSError as error:
+        sys.exit(f"network-share: cannot listen on 127.0.0.1:{port}: {error.strerror}")
+    asyncio.run(_run(listener))
+
+
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatmaild.network_share import PASSES, REFUSED, Shares, connections, serve, tables
+from chatmaild.network_share import PASSES, REFUSED, Shares, established, serve, tables
 from test.unit.chatmaild.smtp_peers import TIMEOUT_S
 
 
@@ -40,7 +40,12 @@ def test_addresses_of_one_network_count_together_and_others_pass():
     shares = Shares(lambda: held)
     assert shares.decide(asked("192.0.2.77")) == REFUSED
     assert shares.decide(asked("198.51.100.1")) == PASSES
-    assert shares.decide(asked("192.0.2.77", limit=3)) == PASSES
+    assert Shares(lambda: held).decide(asked("192.0.2.77", limit=3)) == PASSES
+
+
+def test_who_connected_since_the_last_count_counts_too():
+    shares = Shares(lambda: table(("192.0.2.1", 25, "01")), clock=lambda: 0.0)
+    assert [shares.decide(asked("192.0.2.1")) for _ in range(4)] == [PASSES, PASSES, REFUSED, REFUSED]
 
 
 def test_of_ipv6_a_48_counts_together():
@@ -93,7 +98,7 @@ def test_the_kernels_tables_are_read():
         socket.create_server(("::1", 0), family=socket.AF_INET6) as other,
         socket.create_connection(other.getsockname()[:2]),
     ):
-        found = list(connections(tables()))
+        found = list(established(tables()))
         assert (listener.getsockname()[1], "127.0.0.1") in found
         assert (other.getsockname()[1], "::1") in found
 
