@@ -21,6 +21,7 @@ from test.relay.steps import Steps
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 REPORT = CHECKOUT / "build" / "relay-report.json"
+# On Debian 12 and on 13.
 ONE, TWO = "_one.test", "_two.test"
 HOSTS = (ONE, TWO)
 ROUND_TRIPS = 10
@@ -63,22 +64,27 @@ def run(steps: Steps) -> Figures:
     with steps.step("Delivery to idle clients"):
         with steps.doing(f"{DELIVERIES} messages within {ONE}"):
             same = delivery.measure(relays[ONE], relays[ONE], DELIVERIES)
+        with steps.doing(f"{DELIVERIES} messages within {TWO}"):
+            same_13 = delivery.measure(relays[TWO], relays[TWO], DELIVERIES)
         with steps.doing(f"{DELIVERIES} messages from {ONE} to {TWO}"):
             across = delivery.measure(relays[ONE], relays[TWO], DELIVERIES)
         moments = len(delivery.MOMENTS_S)
-        with steps.doing(f"{NOTICE_ROUNDS} rounds of messages at {moments} moments after IDLE"):
-            lost, sent = delivery.lost_notifications(relays[ONE], NOTICE_ROUNDS)
+        with steps.doing(f"{NOTICE_ROUNDS} rounds of messages at {moments} moments after IDLE, on each"):
+            lost, sent = map(
+                sum, zip(*(delivery.lost_notifications(relays[host], NOTICE_ROUNDS) for host in HOSTS), strict=True)
+            )
 
     figures = Figures(
         first_apply_s=first_apply_s,
         second_apply_s=round(max(result.seconds for result in again), 1),
         second_apply_changed=len(changed),
         delivery_same_ms=Distribution.of([delay for delay in same if delay is not None]),
+        delivery_same_13_ms=Distribution.of([delay for delay in same_13 if delay is not None]),
         delivery_across_ms=Distribution.of([delay for delay in across if delay is not None]),
         round_trip_same_ms=Distribution.of(trips_same),
         round_trip_across_ms=Distribution.of(trips_across),
-        notifications_sent=sent + len(same) + len(across),
-        notifications_lost=lost + same.count(None) + across.count(None),
+        notifications_sent=sent + len(same) + len(same_13) + len(across),
+        notifications_lost=lost + sum(delays.count(None) for delays in (same, same_13, across)),
         messages_ok=True,
     )
     figures.write(REPORT)

@@ -39,7 +39,8 @@ class Figures:
 
     ``first_apply_s`` and ``second_apply_s`` are wall time; the first is None where it was not measured,
     because the hosts were deployed, or half of it, before.
-    ``delivery_same_ms`` and ``delivery_across_ms`` are from the answer to DATA to the notice of an idle client.
+    ``delivery_same_ms``, within the relay on Debian 12, ``delivery_same_13_ms``, within that on 13, and
+    ``delivery_across_ms`` are from the answer to DATA to the notice of an idle client.
     ``round_trip_ms`` is from a Delta Chat client's call that sends a message to the answer's arrival there.
     """
 
@@ -47,6 +48,7 @@ class Figures:
     second_apply_s: float
     second_apply_changed: int
     delivery_same_ms: Distribution
+    delivery_same_13_ms: Distribution
     delivery_across_ms: Distribution
     round_trip_same_ms: Distribution
     round_trip_across_ms: Distribution
@@ -67,7 +69,8 @@ class Figures:
         return [
             ("First apply, both hosts", first),
             ("Second apply", f"{self.second_apply_s:.1f} s, {self.second_apply_changed} changed"),
-            ("Delivery within a relay", str(self.delivery_same_ms)),
+            ("Delivery within Debian 12", str(self.delivery_same_ms)),
+            ("Delivery within Debian 13", str(self.delivery_same_13_ms)),
             ("Delivery across relays", str(self.delivery_across_ms)),
             ("Chat round trip within", str(self.round_trip_same_ms)),
             ("Chat round trip across", str(self.round_trip_across_ms)),
