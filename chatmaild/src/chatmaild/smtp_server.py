@@ -20,6 +20,7 @@ from aiosmtpd.smtp import MISSING, SMTP, Envelope, Session
 
 from . import address, ip_address
 from .budget import GROWTH, WAIT_SECONDS, Budget, Reservation
+from .rate_limit import place_of
 
 LINE_MAX = 8192  # octets of a command; RFC 5321 section 4.5.3.1.4 says 512 plus what extensions add
 RECIPIENTS_MAX = 1000  # Postfix's smtpd_recipient_limit
@@ -239,7 +240,8 @@ class Connection(SMTP):
         if not self.envelope.rcpt_tos:
             await self.push("503 5.5.1 MAIL FROM and RCPT TO are needed before DATA")
             return
-        with self._server.budget.reservation() as reservation:
+        place = place_of(str(self.session.client))
+        with self._server.budget.reservation(place.network if place else "") as reservation:
             if not await reservation.cover(self._declared_size + GROWTH):
                 self._set_post_data_state()
                 await self.push(_NO_ROOM)

@@ -7,18 +7,19 @@ import threading
 
 import pytest
 
+from chatmaild.budget import SMALL_MESSAGE
 from chatmaild.smtp_server import Handler, Server
 from test.unit.chatmaild.smtp_peers import TIMEOUT_S, Client
 
 
 @contextlib.contextmanager
-def serving(handler: Handler):
+def serving(handler: Handler, max_message_size: int = 1000):
     """A server in a thread; yields its port."""
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        service = Server(handler, max_message_size=1000).serve(listener, stop)
+        service = Server(handler, max_message_size).serve(listener, stop)
         thread = threading.Thread(target=loop.run_until_complete, args=(service,))
         thread.start()
         try:
@@ -87,3 +88,29 @@ def test_a_message_stays_as_it_came():
             assert client.reply() == "250 OK"
         client.close()
     assert keeping.given == [("", ["C@d"], b"..dots\r\n"), ("A@b", ["C@d"], b"..dots\r\n")]
+
+
+class Informed(Handler):
+    """Is told where messages come from."""
+
+    wants_client = True
+
+
+def test_a_network_that_sends_many_large_messages_keeps_no_other_waiting():
+    size = 10 * SMALL_MESSAGE
+    with serving(Informed(), max_message_size=size) as port, contextlib.ExitStack() as stack:
+
+        def begun(address: str) -> Client:
+            client = Client(port)
+            stack.callback(client.close)
+            for command in ("EHLO a", f"XFORWARD ADDR={address}", f"MAIL FROM:<a@b> SIZE={size}", "RCPT TO:<c@d>"):
+                assert client.command(command).startswith("250")
+            client.send(b"DATA\r\n")
+            return client
+
+        # There is room for four, of which a network has half.
+        first, second, third = (begun(f"192.0.2.{number}") for number in range(3))
+        assert [first.reply()[:3], second.reply()[:3]] == ["354", "354"]
+        assert begun("198.51.100.1").reply()[:3] == "354"
+        first.send(b"a\r\n.\r\n")
+        assert first.reply() and third.reply()[:3] == "354"
