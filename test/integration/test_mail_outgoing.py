@@ -58,7 +58,8 @@ def test_the_body_arrives_byte_for_byte(request, alice, recipient):
 @pytest.mark.parametrize("shape", ["one field", "many fields"])
 def test_the_largest_header_section_arrives_whole_and_a_larger_one_is_refused(alice, carol, shape):
     message = messages.encrypted(alice.address, carol.address)
-    largest = messages.with_header_section(message, mime.HEADERS_MAX, shape)
+    # Postfix adds a Received field before the filter counts.
+    largest = messages.with_header_section(message, mime.HEADERS_MAX - 1000, shape)
     assert submit(alice, carol.address, largest) is None
     [arrived] = inbox(carol)
     name = "Cc" if shape == "one field" else "X-Field"

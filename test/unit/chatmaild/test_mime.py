@@ -89,12 +89,12 @@ def test_parts_are_what_is_between_delimiter_lines(body, parts):
 )
 def test_ambiguous_and_broken_multiparts_are_refused(body):
     with pytest.raises(MalformedMessage):
-        _multipart(body).parts(2, padding=lambda *_: True)
+        _multipart(body).parts(2, padding=mime.any_text)
 
 
 def test_millions_of_parts_are_not_looked_at():
     with pytest.raises(MalformedMessage, match="more than 2 parts"):
-        _multipart(b"--b\r\n" * 3_000_000).parts(2, padding=lambda *_: True)
+        _multipart(b"--b\r\n" * 3_000_000).parts(2, padding=mime.any_text)
 
 
 def test_nesting_is_not_followed():
@@ -102,7 +102,7 @@ def test_nesting_is_not_followed():
         b'--b%d\r\nContent-Type: multipart/mixed; boundary="b%d"\r\n\r\n' % (n, n + 1) for n in range(100_000)
     )
     with pytest.raises(MalformedMessage):
-        _multipart(body, b"b0").parts(2, padding=lambda *_: True)
+        _multipart(body, b"b0").parts(2, padding=mime.any_text)
 
 
 @pytest.mark.parametrize(
@@ -155,15 +155,15 @@ def test_a_boundary_is_read_with_and_without_quotes(parameters):
         b"\r\n \r\n boundary=b",
         b'boundary=b; x="\r\n y"',
         b'boundary="' + b"b" * 71 + b'"',
-        b'boundary="' * 20_000,
-        b";" * 100_000 + b" " * 100_000,
+        b'boundary="' * 5_000,
+        b";" * 30_000 + b" " * 30_000,
     ],
     ids=lambda parameters: ascii(parameters[:40]),
 )
 def test_a_boundary_that_readers_would_understand_differently_is_refused(parameters):
     message = b"Content-Type: multipart/mixed; " + parameters + b"\r\n\r\n--b\r\n\r\none\r\n--b--\r\n"
     with pytest.raises(MalformedMessage, match=r"boundary|content-type"):
-        mime.parse(message).parts(1, padding=lambda *_: True)
+        mime.parse(message).parts(1, padding=mime.any_text)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_what_is_no_content_type_by_the_grammar_is_none(value):
 def test_a_multipart_has_no_transfer_encoding(encoding):
     message = b"Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: " + encoding
     with pytest.raises(MalformedMessage, match="encoding"):
-        mime.parse(message + b"\r\n\r\n--b\r\n\r\none\r\n--b--\r\n").parts(1, padding=lambda *_: True)
+        mime.parse(message + b"\r\n\r\n--b\r\n\r\none\r\n--b--\r\n").parts(1, padding=mime.any_text)
 
 
 @pytest.mark.parametrize("value", [b"base64 (c)", b"base64;", b"=?utf-8?q?base64?=", b"base64\x0b", b"7bit, base64"])
