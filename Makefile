@@ -25,7 +25,7 @@ migrate: venv    ## move a relay to a new host, or go on with that: make migrate
 web: venv        ## show the web pages while you write them: make web [PILLAR=FILE] [FOLDER=DIRECTORY] [PORT=8000]
 	$(PY) -m tools.web $(PILLAR) $(if $(FOLDER),--folder $(FOLDER)) $(if $(PORT),--port $(PORT))
 
-test: lint unit integration   ## all tests
+test: lint unit fuzz integration   ## all tests
 
 lint: $(TESTS)       ## style of Python, YAML and SLS files
 	$(VENV)/bin/ruff check --quiet .
@@ -39,6 +39,11 @@ docs: $(TESTS)       ## write docs/settings.md and docs/functions.md from the sc
 
 unit: $(TESTS)       ## tests that need no lab: unit, functional, render
 	$(VENV)/bin/pytest -n 2 --dist worksteal $(UNIT)
+
+# A minute in all, and what starting takes; more by hand: make fuzz SECONDS=36000 [TARGETS="author mime"]
+SECONDS ?= 60
+fuzz: venv lab-deps    ## look for inputs that break the readers of what strangers send: make fuzz [SECONDS=36000]
+	PYTHONPATH=chatmaild/src:_utils $(PY) -m test.fuzz $(SECONDS) $(TARGETS)
 
 # Two labs side by side, a module at a time in each; they are taken down whatever the tests say.
 integration: $(TESTS) lab-deps   ## tests on booted Debian 12 and 13 hosts in the lab
@@ -106,5 +111,5 @@ $(VENV)/tests: test/requirements.txt $(VENV)/installed
 	$(VENV)/bin/pip install --quiet --requirement test/requirements.txt
 	@touch $@
 
-.PHONY: help relay apply migrate web test lint docs unit integration online bench bench-filter bench-delivery \
+.PHONY: help relay apply migrate web test lint docs unit fuzz integration online bench bench-filter bench-delivery \
     bench-notifier bench-doveauth bench-expire bench-load bench-attack lab-deps lab-up lab-down lab-iroh lab-ssh venv

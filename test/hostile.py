@@ -159,3 +159,46 @@ def nearly_encrypted(source: Source) -> bytes:
             at = source.randint(0, len(message))
         message = message[:at] + source.choice(MIME_PIECES) + message[at + source.randint(0, 3) :]
     return message
+
+
+# What a signature is made of, and what changes a message that was signed.
+SIGNATURE_PIECES = [
+    *(
+        b"l=0;",
+        b"l=1;",
+        b"d=_one.test;",
+        b"d=foreign.test;",
+        b"i=@_one.test;",
+        b"s=mail;",
+        b"x=1;",
+        b"t=9999999999;",
+        b"h=;",
+    ),
+    *(
+        b"h=from;",
+        b"h=to:subject;",
+        b"c=simple/simple;",
+        b"c=relaxed/relaxed;",
+        b"a=rsa-sha1;",
+        b"v=2;",
+        b"b=;",
+        b"bh=;",
+    ),
+    *(
+        b"DKIM-Signature: junk\r\n",
+        b"DKIM-Signature:\r\n",
+        b"From: victim@_one.test\r\n",
+        b"Subject: x\r\n",
+        b"cleartext\r\n",
+    ),
+    *(b"\r\n ", b" ", b"\t", b"\r\n", b";", b"=", b":", b"\xff", b"A", b"a"),
+]
+
+
+def nearly_signed(source: Source, signed: bytes) -> bytes:
+    """A signed message with pieces put in or over it, most of them in its first field."""
+    message = signed
+    for _ in range(source.randint(0, 3)):
+        at = source.randint(0, source.choice([0, message.find(b"\r\nFrom: "), len(message)]))
+        message = message[:at] + source.choice(SIGNATURE_PIECES) + message[at + source.randint(0, 2) :]
+    return message
