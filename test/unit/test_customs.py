@@ -10,7 +10,7 @@ from test.salt.minion import CHECKOUT
 from tools import functions_reference, settings_reference
 
 MAKEFILE = (CHECKOUT / "Makefile").read_text()
-SALT = re.search(r"(?m)^salt==(\S+)$", (CHECKOUT / "test/requirements.txt").read_text())[1]
+SALT = re.search(r"(?m)^salt==(\S+)$", (CHECKOUT / "requirements.txt").read_text())[1]
 FORMULA = yaml.safe_load((CHECKOUT / "FORMULA").read_text())
 KITCHEN = yaml.safe_load(
     re.sub(r"<%= ENV\.fetch\('\w+', '([^']*)'\) %>", r"\1", (CHECKOUT / "kitchen.yml").read_text())
