@@ -215,10 +215,10 @@ def test_what_passes_opendkim_verifies_for_the_author_whom_python_shows(one, one
     for number, message in enumerate(passed):
         one_host.write(f"/root/verifier/{number}.base64", base64.b64encode(message).decode())
     verify = "base64 -d $1.base64 > $1; opendkim -x conf -vv -t $1 2>/dev/null | sed -n 's/.*dkim=pass.*header.d=//p'"
-    script = f"cd /root/verifier; for n in $(seq 0 {len(passed) - 1}); do set -- $n; {verify}; echo; done"
-    # A line that begins with the domain for each signature that is valid, and an empty line after each message.
-    signers = one_host.run(["sh", "-c", script]).stdout.lower().split("\n\n")
-    for message, signer in zip(passed, signers, strict=False):
+    script = f"cd /root/verifier; for n in $(seq 0 {len(passed) - 1}); do set -- $n; {verify}; echo --; done"
+    # A line that begins with the domain for each signature that is valid, and two dashes after each message.
+    signers = one_host.run(["sh", "-c", script]).stdout.lower().split("--\n")[:-1]
+    for message, signer in zip(passed, signers, strict=True):
         [author] = message_from_bytes(message, policy=email.policy.default)["from"].addresses
         domains = {line.split()[0] for line in signer.splitlines() if line}
         # OpenDKIM has no verdict on some mail with two valid signatures; dkimpy has.
