@@ -5,16 +5,20 @@ import pytest
 from chatmaild.quota_expire import MESSAGES_PER_MIB
 from test.salt.minion import CHECKOUT
 
-FILES = CHECKOUT / "chatmail/dovecot/files-2.3/etc/dovecot"
+COMPONENT = CHECKOUT / "chatmail/dovecot"
 
 
 @pytest.fixture
 def rendered(renderer):
-    """Render a file of /etc/dovecot for pillar values beside ``mail_domain``; returns its lines without indentation."""
+    """
+    Render a file of /etc/dovecot for pillar values beside ``mail_domain``, of Dovecot 2.3 where no version is said;
+    returns its lines without indentation.
+    """
 
-    def render(name: str, **pillar) -> list[str]:
+    def render(name: str, version: str = "2.3", **pillar) -> list[str]:
+        file = COMPONENT / f"files-{version}/etc/dovecot/{name}.j2"
         settings = renderer.settings({"mail_domain": "chat.example.org", **pillar})
-        text = renderer.template((FILES / f"{name}.j2").read_text(), settings=settings)
+        text = renderer.template(file.read_text(), settings=settings)
         return [line.strip() for line in text.splitlines()]
 
     return render
@@ -40,6 +44,35 @@ def rendered(renderer):
 )
 def test_settings_reach_dovecot_conf(rendered, pillar, line):
     assert line in rendered("dovecot.conf", **pillar)
+
+
+@pytest.mark.parametrize(
+    ("pillar", "line"),
+    [
+        ({}, "ssl_server_cert_file = /var/lib/acme/live/chat.example.org/fullchain"),
+        ({"mailboxes_dir": "/srv/mail"}, "mail_path = /srv/mail/%{user}"),
+        ({"tmpfs_index": True}, "mail_index_path = /dev/shm/chatmail/%{user}"),
+        ({"max_mailbox_size": "2G"}, "storage_size = 2048M"),
+        ({"max_mailbox_size": "2G"}, f"message_count = {2048 * MESSAGES_PER_MIB}"),
+        ({"max_message_size": 1048576}, "quota_mail_size = 1048576"),
+        ({"max_imap_connections": 50000}, "process_limit = 50000"),
+        ({"disable_ipv6": True}, "listen = 0.0.0.0"),
+        ({}, '"COMPRESS=DEFLATE" = no'),
+        ({"imap_rawlog": True}, "rawlog_dir = %{home}"),
+    ],
+)
+def test_settings_reach_the_file_of_2_4(rendered, pillar, line):
+    assert line in rendered("dovecot.conf", "2.4", **pillar)
+
+
+def test_both_versions_count_the_same(rendered):
+    """Metrics have the same names, so that alerts and the dashboard hold for either."""
+    names = [
+        [line for line in rendered("dovecot.conf", version, mtail_address="127.0.0.1") if line.startswith("metric ")]
+        for version in ("2.3", "2.4")
+    ]
+    assert names[0] == names[1]
+    assert len(names[0]) > 20
 
 
 @pytest.mark.parametrize("words", ["rawlog", "postlogin", "listen =", "imap_zlib", "imap_compress_deflate_level"])
