@@ -29,7 +29,9 @@ class Unit:
 POSTFIX_UNITS = ("postfix@-.service", "postfix.service")
 MAIL_UNITS = (*POSTFIX_UNITS, "dovecot.service")
 # Those that the probe's message goes through.
-PROBE_PATH = frozenset([*MAIL_UNITS, "opendkim.service", "doveauth.service", "filtermail.service"])
+PROBE_PATH = frozenset(
+    [*MAIL_UNITS, "opendkim.service", "doveauth.service", "chatmail-sasl.service", "filtermail.service"]
+)
 # A new component adds its units; a test compares with the states.
 UNITS = (
     *(
@@ -38,6 +40,7 @@ UNITS = (
     ),
     Unit("dovecot.service", "nobody can log in, and mail waits in the queue"),
     Unit("doveauth.service", "nobody can log in"),
+    Unit("chatmail-sasl.service", "nobody can send"),
     Unit("filtermail.service", "nobody can send"),
     Unit("filtermail-incoming.service", "no mail comes in from other relays"),
     Unit("opendkim.service", "what is sent cannot be signed, so it waits with its senders"),
@@ -78,7 +81,7 @@ SOCKETS = {
     "/run/chatmail-lastlogin/lastlogin.socket": "lastlogin.service",
     "/run/chatmail-metadata/metadata.socket": "chatmail-metadata.service",
     "/run/chatmail-newemail/newemail.socket": "chatmail-newemail.service",
-    "/var/spool/postfix/private/auth": "dovecot.service",
+    "/var/spool/postfix/private/chatmail-sasl": "chatmail-sasl.service",
     "/var/spool/postfix/private/dovecot-lmtp": "dovecot.service",
     "/var/spool/postfix/opendkim/opendkim.sock": "opendkim.service",
 }

@@ -33,9 +33,10 @@ from tools.apply_display import summary
 UNITS = (
     *("chatmail-expire.timer", "chatmail-fsreport.timer", "chatmail-metrics.timer", "acmetool.timer"),
     *("chatmail-expire", "certificate-reload.path", "certificate-reload.timer", "chatmail-turn.socket", "coturn"),
-    *("postfix", "postfix@-", "nginx", "dovecot", "filtermail", "filtermail-incoming", "doveauth", "lastlogin"),
-    *("chatmail-metadata", "chatmail-newemail", "postfix-mta-sts-resolver", "opendkim", "iroh-relay"),
-    *("chatmail-dane-policy", "chatmail-network-share", "echobot", "mtail"),
+    *("postfix", "postfix@-", "chatmail-sasl.socket", "chatmail-sasl", "nginx", "dovecot", "filtermail"),
+    *("filtermail-incoming", "doveauth", "lastlogin", "chatmail-metadata", "chatmail-newemail"),
+    *("postfix-mta-sts-resolver", "opendkim", "iroh-relay", "chatmail-dane-policy", "chatmail-network-share"),
+    *("echobot", "mtail"),
 )
 """All of a relay that runs, as far as it is there, in the order in which it stops."""
 QUEUES = ("incoming", "active", "deferred", "hold", "maildrop")

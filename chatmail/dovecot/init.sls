@@ -1,4 +1,4 @@
-# Dovecot: stores what Postfix delivers (LMTP), lets clients read it (IMAP), and checks passwords for both (SASL).
+# Dovecot: stores what Postfix delivers (LMTP), and lets clients read it (IMAP).
 {% from "chatmail/map.jinja" import settings with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
 {% set files = "salt://chatmail/dovecot/files-" ~ settings.release.dovecot %}
@@ -12,7 +12,7 @@ include:
 {{ remnants("dovecot", files=["/etc/apt/preferences.d/pin-dovecot",
                               "/etc/systemd/system/dovecot.service.d/10_restart.conf"]) }}
 
-# Two of Dovecot's sockets are Postfix's: its user and its spool have to be there when Dovecot starts.
+# One of Dovecot's sockets is Postfix's: its user and its spool have to be there when Dovecot starts.
 dovecot-packages:
   chatmail_package.installed:
     - pkgs: [dovecot-core, dovecot-imapd, dovecot-lmtpd, dovecot-auth-lua, lua-socket, postfix]

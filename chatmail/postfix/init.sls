@@ -1,5 +1,5 @@
 # Postfix: mail comes in on 25 (other relays), 465 and 587 (clients), goes through our filter and back in on two
-# loopback ports, and leaves to Dovecot's LMTP socket or to other relays. Dovecot checks passwords (SASL).
+# loopback ports, and leaves to Dovecot's LMTP socket or to other relays. chatmail-sasl tells it whose passwords are right.
 {% from "chatmail/map.jinja" import settings with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
 
@@ -19,6 +19,46 @@ include:
 postfix-packages:
   chatmail_package.installed:
     - pkgs: [postfix]
+
+# With Debian 13 the spool's directories are made by Postfix's first start; the socket below is in one of them.
+postfix-spool:
+  cmd.run:
+    - name: postfix check
+    - creates: /var/spool/postfix/private
+    - require:
+      - chatmail_package: postfix-packages
+
+postfix-sasl-socket-unit:
+  file.managed:
+    - name: /etc/systemd/system/chatmail-sasl.socket
+    - source: salt://chatmail/postfix/files/etc/systemd/system/chatmail-sasl.socket
+    - user: root
+    - group: root
+    - mode: '0644'
+
+postfix-sasl-unit:
+  file.managed:
+    - name: /etc/systemd/system/chatmail-sasl.service
+    - source: salt://chatmail/postfix/files/etc/systemd/system/chatmail-sasl.service.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require:
+      - file: postfix-sasl-socket-unit
+
+# systemd listens, so that no smtpd is refused while the service restarts. The service requires it.
+postfix-sasl-service:
+  service.running:
+    - name: chatmail-sasl
+    - enable: True
+    - require:
+      - cmd: postfix-spool
+      - user: system-vmail-user
+    - watch:
+      - file: chatmaild-source
+      - file: postfix-sasl-unit
 
 # The maps come first: main.cf names them.
 {% for map in ["login_map", "submission_header_cleanup", "lmtp_header_cleanup", "smtp_tls_policy_map"] %}
@@ -126,6 +166,7 @@ postfix-service:
       - service: postfix-enabled
       - service: mta_sts-service
       - service: chatmaild-chatmail-dane-policy-service
+      - service: postfix-sasl-service
     - watch:
       - file: postfix-restart-policy
       - file: unbound-resolv-conf

@@ -4,13 +4,13 @@ import imaplib
 import re
 import smtplib
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ALL_COMPLETED, ThreadPoolExecutor, wait
 
 import pytest
 
 from chatmaild.guesses import NETWORK_BURST
 from test.integration.mailing import imap_login, smtp_login
-from test.mail_clients import ImapClient, ImapError, unchecked_tls
+from test.mail_clients import unchecked_tls
 from test.relay.delivery import User
 
 GUESSES = 40
@@ -51,7 +51,7 @@ def smtp_answer(user: User, password: str, place: str) -> int:
 
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [(imap_answer, ("OK", "AUTHENTICATIONFAILED", "UNAVAILABLE"))],
+    [(imap_answer, ("OK", "AUTHENTICATIONFAILED", "UNAVAILABLE")), (smtp_answer, (235, 535, 454))],
 )
 def test_strangers_have_few_guesses_and_the_owner_goes_on(alice, bob, places, answer, words):
     right, wrong, later = words
@@ -67,11 +67,33 @@ def test_strangers_have_few_guesses_and_the_owner_goes_on(alice, bob, places, an
     assert answer(bob, bob.password, places[0]) == right
 
 
-def test_no_password_is_in_the_journal_when_nobody_can_say_whether_it_is_right(alice, one_host):
-    one_host.run(["systemctl", "stop", "doveauth"])
+@pytest.mark.parametrize(
+    ("trouble", "end"),
+    [
+        (["stop", "doveauth"], ["start", "doveauth"]),
+        (["kill", "--signal=STOP", "doveauth"], ["kill", "--signal=CONT", "doveauth"]),
+    ],
+    ids=["dead", "hung"],
+)
+def test_a_doveauth_that_does_not_answer_is_no_wrong_password(alice, one_host, places, trouble, end):
+    one_host.run(["systemctl", *trouble])
     try:
-        with ImapClient(alice.relay.address) as client, pytest.raises(ImapError, match="UNAVAILABLE"):
-            client.login(alice.address, "asked-while-nobody-answers")
+        with ThreadPoolExecutor() as pool:
+            imap = pool.submit(imap_answer, alice, "asked-while-nobody-answers", places[0])
+            assert smtp_answer(alice, alice.password, places[0]) == 454
+            assert imap.result() == "UNAVAILABLE"
     finally:
-        one_host.run(["systemctl", "start", "doveauth"])
+        one_host.run(["systemctl", *end])
     assert "asked-while" not in one_host.run(["journalctl", "-b", "-o", "cat"]).stdout
+    assert smtp_login(alice)
+
+
+def test_logins_go_on_while_doveauth_is_killed_again_and_again(alice, one_host, places):
+    with ThreadPoolExecutor(5) as pool:
+        answers = [pool.submit(smtp_answer, alice, alice.password, places[1]) for _ in range(30)]
+        while not all(answer.done() for answer in answers):
+            one_host.run(["systemctl", "kill", "--signal=KILL", "doveauth"])
+            wait(answers, timeout=1, return_when=ALL_COMPLETED)
+    assert {answer.result() for answer in answers} <= {235, 454}
+    one_host.run(["systemctl", "restart", "doveauth"])
+    assert smtp_login(alice)

@@ -26,6 +26,7 @@ FILES = ("/etc/chatmail/doveauth.toml", "/etc/chatmail/newemail.toml")
 OUR_SERVICES = [
     "doveauth",
     "lastlogin",
+    "chatmail-sasl",
     "chatmail-metadata",
     "filtermail",
     "filtermail-incoming",

@@ -128,6 +128,7 @@ FAULTS = [
     dead("postfix-mta-sts-resolver.service"),
     dead("chatmail-dane-policy.service"),
     dead("chatmail-network-share.service", "warning"),
+    dead("chatmail-sasl.service"),
     dead("nginx.service"),
     dead("chatmail-metadata.service"),
     dead("chatmail-newemail.service", "warning"),
