@@ -42,7 +42,7 @@ unit: $(TESTS)       ## tests that need no lab: unit, functional, render
 
 # A minute in all, and what starting takes; more by hand: make fuzz SECONDS=36000 [TARGETS="author mime"]
 SECONDS ?= 60
-fuzz: venv lab-deps    ## look for inputs that break the readers of what strangers send: make fuzz [SECONDS=36000]
+fuzz: $(TESTS) lab-deps    ## look for inputs that break the readers of what strangers send: make fuzz [SECONDS=36000]
 	PYTHONPATH=chatmaild/src:_utils $(PY) -m test.fuzz $(SECONDS) $(TARGETS)
 
 # Two labs side by side, a module at a time in each; they are taken down whatever the tests say.
