@@ -39,7 +39,7 @@ def _judge_attacks(facts, relay):
         do = "nothing: owners get in all the same; journalctl -u doveauth -g passwords tells by which limit"
         found.append(Finding("warning", "passwords-guessed", what, do, data={"passwords": refused["passwords"]}))
     figures = _figures(facts)
-    return f"{figures['connections']} connections from {figures['networks']} networks, none holds too many", found
+    return f"{figures['connections']} connections from {figures['networks']} networks", found
 
 
 def _figures(facts):
