@@ -103,6 +103,4 @@ def test_a_client_makes_a_hundred_folders(alice: User):
         with pytest.raises(ImapError, match="LIMIT"):
             client.command("CREATE f99")
         client.command("RENAME f0 another")
-        client.command("DELETE another")
-        client.command("CREATE f99")
-        assert client.select("f99") == 0
+        assert client.select("another") == 0
