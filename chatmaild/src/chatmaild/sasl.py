@@ -149,7 +149,8 @@ async def serve(doveauth: Doveauth, listener: socket.socket) -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
     connected = SaslServer(doveauth).serve_connection
-    server = await asyncio.start_unix_server(connected, sock=listener, limit=REQUEST_MAX, backlog=BACKLOG)
+    # Not start_unix_server: from Python 3.13 on it removes the socket at its end, which is systemd's.
+    server = await asyncio.start_server(connected, sock=listener, limit=REQUEST_MAX, backlog=BACKLOG)
     systemd.notify("READY=1")
     await stop.wait()
     server.close()

@@ -54,7 +54,8 @@ async def serve(secret: bytes, listener: socket.socket) -> None:
         writer.write("{}:{}\n".format(*credentials(secret, time.time())).encode())
         writer.close()
 
-    server = await asyncio.start_unix_server(answer, sock=listener)
+    # Not start_unix_server: from Python 3.13 on it removes the socket at its end, which is systemd's.
+    server = await asyncio.start_server(answer, sock=listener)
     systemd.notify("READY=1")
     await stop.wait()
     server.close()
