@@ -77,6 +77,9 @@ bench-load: $(TESTS) lab-deps      ## logins and creations a second by 50 client
 bench-attack: $(TESTS) lab-deps    ## honest mail beside slow attackers: make bench-attack [QUICK=1] [BEFORE=COMMIT]
 	$(PY) -m test.bench.attack $(if $(QUICK),--quick) $(if $(BEFORE),--before $(BEFORE))
 
+bench-restarts: $(TESTS) lab-deps  ## 1,000 logins and messages while each of our services restarts ten times
+	RESTARTS=10 ROUNDS=340 $(VENV)/bin/pytest -s --timeout 3600 test/integration/test_restarts.py -k restart
+
 lab-deps: $(TESTS)   ## what the lab and its tests need from Debian
 	$(LAB) deps
 
@@ -112,4 +115,5 @@ $(VENV)/tests: test/requirements.txt $(VENV)/installed
 	@touch $@
 
 .PHONY: help relay apply migrate web test lint docs unit fuzz integration online bench bench-filter bench-delivery \
-    bench-notifier bench-doveauth bench-expire bench-load bench-attack lab-deps lab-up lab-down lab-iroh lab-ssh venv
+    bench-notifier bench-doveauth bench-expire bench-load bench-attack bench-restarts lab-deps lab-up lab-down lab-iroh \
+    lab-ssh venv

@@ -141,7 +141,7 @@ def _judge_services(facts, relay):
             found.append(Finding("error", "port-silent", what, f"systemctl restart {short(owner)}", owner))
     ours = {unit.name for unit in wanted}
     for name in facts["failed"]:
-        if name not in ours:
+        if name.replace(".socket", ".service") not in ours:
             what = f"{short(name)} has failed"
             do = f"journalctl -u {short(name)} -n 30; once fixed: systemctl reset-failed {short(name)}"
             found.append(Finding("warning", "other-unit-failed", what, do))
@@ -178,11 +178,11 @@ def _judge_sockets(facts, relay):
     found = []
     wanted = {unit.name for unit in wanted_units(relay.settings)}
     for path, state in facts.items():
-        unit = state["unit"]
-        if unit in wanted and not (state["there"] and state["listening"]):
+        service = state["unit"].replace(".socket", ".service")
+        if service in wanted and not (state["there"] and state["listening"]):
             why = "is gone" if not state["there"] else "is nobody's"
-            what = f"{short(unit)} runs, but its socket {path} {why}"
-            found.append(Finding("error", "socket-lost", what, f"systemctl restart {short(unit)}", unit))
+            what = f"{short(service)} runs, but its socket {path} {why}"
+            found.append(Finding("error", "socket-lost", what, f"systemctl restart {short(state['unit'])}", service))
     return f"{len(facts)} are there", found
 
 

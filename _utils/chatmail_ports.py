@@ -5,6 +5,7 @@ Everything is read from ``/proc``, so that it also works where ``ss`` is missing
 """
 
 import re
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -83,6 +84,23 @@ def _owners(proc, inodes):
     return found
 
 
+def _socket_units():
+    """Map ports, such as ``25/tcp``, to the socket units for which systemd listens there."""
+    shown = subprocess.run(
+        ["systemctl", "show", "--property=Id,Listen", "*.socket"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    ).stdout
+    units = {}
+    for block in shown.split("\n\n"):
+        name = re.search("^Id=(.+)$", block, re.MULTILINE)
+        for port, kind in re.findall(r"^Listen=\S*:([0-9]+) \((Stream|Datagram)\)$", block, re.MULTILINE):
+            units[f"{port}/{'tcp' if kind == 'Stream' else 'udp'}"] = name[1]
+    return units
+
+
 def _process(proc, pid):
     try:
         name = (proc / str(pid) / "comm").read_text().strip()
@@ -110,7 +128,12 @@ def listeners(ports, root="/"):
         key=lambda item: (int(item[0].partition("/")[0]), item[0], item[1] or 0),
     )
     nobody = {"pid": None, "process": "a process that cannot be seen from here", "unit": None}
-    return [{"port": port} | (_process(proc, pid) if pid else nobody) for port, pid in seen]
+    found = [{"port": port} | (_process(proc, pid) if pid else nobody) for port, pid in seen]
+    # Of sockets whose service does not run right now.
+    if any(listener["pid"] == 1 for listener in found):
+        units = _socket_units()
+        found = [one | ({"unit": units.get(one["port"])} if one["pid"] == 1 else {}) for one in found]
+    return found
 
 
 def _belongs(listener, daemons):
@@ -118,7 +141,7 @@ def _belongs(listener, daemons):
     Whether a listener is one of the daemons. The service counts: another mail server also calls its process "master".
     """
     service, _, kind = (listener["unit"] or "").rpartition(".")
-    if kind == "service":
+    if kind in ("service", "socket"):
         return service.partition("@")[0] in daemons
     return any(listener["process"] in _PROCESSES.get(daemon, ()) for daemon in daemons)
 
@@ -127,7 +150,8 @@ def _remedy(listener):
     if listener["pid"] is None:
         return "look for it outside this container or name space"
     if listener["pid"] == 1:
-        return "it waits for a socket unit: find it with `systemctl list-sockets`, then `systemctl disable --now` it"
+        unit = listener["unit"] or "a socket unit"
+        return f"it waits for {unit} (see `systemctl list-sockets`): `systemctl disable --now` it"
     if (listener["unit"] or "").endswith(".service"):
         return f"if it is not needed: `systemctl disable --now {listener['unit']}`"
     return f"see what it is with `ps -fp {listener['pid']}`, and end it for good"

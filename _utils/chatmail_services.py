@@ -53,7 +53,7 @@ UNITS = (
     Unit("chatmail-newemail.service", "the web page gives out no addresses", "warning"),
     Unit("lastlogin.service", "logins are not remembered, so that addresses in use expire", "warning"),
     Unit("coturn.service", "calls behind address translation fail", "warning"),
-    Unit("chatmail-turn.socket", "calls behind address translation fail", "warning"),
+    Unit("chatmail-turn.service", "calls behind address translation fail", "warning"),
     Unit("iroh-relay.service", "real-time channels fail", "warning", lambda settings: settings["run_iroh_relay"]),
     Unit("echobot.service", "echo@ does not answer", "warning", lambda settings: settings["echobot"]),
     Unit("mtail.service", "what is logged is not counted", "warning", lambda settings: settings["mtail_address"]),
@@ -76,12 +76,13 @@ CONFIGURATIONS = {
     "opendkim.service": (["opendkim", "-n"],),
     "unbound.service": (["unbound-checkconf"],),
 }
+# A socket unit has the name of its service.
 SOCKETS = {
-    "/run/doveauth/doveauth.socket": "doveauth.service",
-    "/run/chatmail-lastlogin/lastlogin.socket": "lastlogin.service",
-    "/run/chatmail-metadata/metadata.socket": "chatmail-metadata.service",
-    "/run/chatmail-newemail/newemail.socket": "chatmail-newemail.service",
-    "/var/spool/postfix/private/chatmail-sasl": "chatmail-sasl.service",
+    "/run/doveauth/doveauth.socket": "doveauth.socket",
+    "/run/chatmail-lastlogin/lastlogin.socket": "lastlogin.socket",
+    "/run/chatmail-metadata/metadata.socket": "chatmail-metadata.socket",
+    "/run/chatmail-newemail/newemail.socket": "chatmail-newemail.socket",
+    "/var/spool/postfix/private/chatmail-sasl": "chatmail-sasl.socket",
     "/var/spool/postfix/private/dovecot-lmtp": "dovecot.service",
     "/var/spool/postfix/opendkim/opendkim.sock": "opendkim.service",
 }

@@ -30,13 +30,17 @@ from rich.console import Console
 from tools.apply import CONNECT_TIMEOUT_S, ApplyError, apply, salt_ssh
 from tools.apply_display import summary
 
+ACTIVATED = (
+    *("filtermail", "filtermail-incoming", "doveauth", "lastlogin", "chatmail-metadata", "chatmail-newemail"),
+    *("chatmail-dane-policy", "chatmail-turn"),
+)
+"""Services that whoever connects to their sockets starts again."""
 UNITS = (
     *("chatmail-expire.timer", "chatmail-fsreport.timer", "chatmail-metrics.timer", "acmetool.timer"),
-    *("chatmail-expire", "certificate-reload.path", "certificate-reload.timer", "chatmail-turn.socket", "coturn"),
-    *("postfix", "postfix@-", "chatmail-sasl.socket", "chatmail-sasl", "nginx", "dovecot", "filtermail"),
-    *("filtermail-incoming", "doveauth", "lastlogin", "chatmail-metadata", "chatmail-newemail"),
-    *("postfix-mta-sts-resolver", "opendkim", "iroh-relay", "chatmail-dane-policy", "chatmail-network-share"),
-    *("echobot", "mtail"),
+    *("chatmail-expire", "certificate-reload.path", "certificate-reload.timer", "coturn"),
+    *("postfix", "postfix@-", "chatmail-sasl.socket", "chatmail-sasl", "nginx", "dovecot"),
+    *("postfix-mta-sts-resolver", "opendkim", "iroh-relay", "chatmail-network-share", "echobot", "mtail"),
+    *(f"{service}.{kind}" for kind in ("socket", "service") for service in ACTIVATED),
 )
 """All of a relay that runs, as far as it is there, in the order in which it stops."""
 QUEUES = ("incoming", "active", "deferred", "hold", "maildrop")

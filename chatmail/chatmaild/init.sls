@@ -37,10 +37,10 @@ chatmaild-source:
   ("filtermail", "filtermail:OutgoingSettings",
     "mail_domain mailboxes_dir max_message_size max_user_send_per_minute max_user_send_burst_size " ~
     "passthrough_senders echobot_address echobot passthrough_recipients filtermail_host " ~
-    "filtermail_smtp_port postfix_host postfix_reinject_port"),
+    "postfix_host postfix_reinject_port"),
   ("filtermail-incoming", "filtermail:IncomingSettings",
-    "mail_domain mailboxes_dir max_message_size filtermail_host filtermail_smtp_port_incoming " ~
-    "filtermail_http_port_incoming postfix_host postfix_reinject_port_incoming"),
+    "mail_domain mailboxes_dir max_message_size filtermail_host " ~
+    "postfix_host postfix_reinject_port_incoming"),
   ("fsreport", "fsreport:Settings", "mail_domain mailboxes_dir tmpfs_index"),
   ("lastlogin", "lastlogin:Settings", "mail_domain mailboxes_dir echobot_address"),
   ("metadata", "metadata:Settings",
@@ -88,7 +88,7 @@ chatmaild-migrate-passdb-unit:
     - user: root
     - group: root
     - mode: '0644'
-{% for service in [
+{% set services = [
   "doveauth",
   "lastlogin",
   "chatmail-metadata",
@@ -97,6 +97,8 @@ chatmaild-migrate-passdb-unit:
   "chatmail-dane-policy",
   "chatmail-newemail",
 ] %}
+{% set filled_in = ["filtermail.socket", "filtermail-incoming.socket"] %}
+{% for service in services %}
 chatmaild-{{ service }}-unit:
   file.managed:
     - name: /etc/systemd/system/{{ service }}.service
@@ -107,6 +109,31 @@ chatmaild-{{ service }}-unit:
     - group: root
     - mode: '0644'
 
+{% set socket = service ~ ".socket" %}
+chatmaild-{{ service }}-socket-unit:
+  file.managed:
+    - name: /etc/systemd/system/{{ socket }}
+    {%- if socket in filled_in %}
+    - source: salt://chatmail/chatmaild/files/etc/systemd/system/{{ socket }}.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
+    {%- else %}
+    - source: salt://chatmail/chatmaild/files/etc/systemd/system/{{ socket }}
+    {%- endif %}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require_in:
+      - chatmail_socket: chatmaild-sockets
+{% endfor %}
+
+# Also where an earlier version of a service listens by itself, or two have changed ports.
+chatmaild-sockets:
+  chatmail_socket.listening:
+    - services: {{ services | json }}
+    - require:
+      - user: system-vmail-user
+{% for service in services %}
 # Salt reloads systemd's units before it starts a service whose unit has changed.
 chatmaild-{{ service }}-service:
   service.running:
@@ -114,6 +141,7 @@ chatmaild-{{ service }}-service:
     - enable: True
     - require:
       - chatmail_package: chatmaild-packages
+      - chatmail_socket: chatmaild-sockets
     - watch:
       - file: chatmaild-source
       {%- if service != "chatmail-dane-policy" %}

@@ -63,8 +63,6 @@ turn-unit-reload:
     - service.systemctl_reload: []
     - onchanges:
       - file: turn-coturn.service.d/10-chatmail.conf
-      - file: turn-chatmail-turn.service
-      - file: turn-chatmail-turn.socket
 
 turn-service:
   service.running:
@@ -77,16 +75,20 @@ turn-service:
       - file: turn-conf
       - file: turn-coturn.service.d/10-chatmail.conf
 
-# systemd listens; the first who connects starts the service. A restart of the socket restarts it (PartOf=).
-turn-credentials-socket:
+turn-socket:
+  chatmail_socket.listening:
+    - services: [chatmail-turn]
+    - require:
+      - file: turn-chatmail-turn.socket
+      - user: system-vmail-user
+
+turn-credentials-service:
   service.running:
-    - name: chatmail-turn.socket
+    - name: chatmail-turn
     - enable: True
     - require:
-      - module: turn-unit-reload
-      - user: system-vmail-user
+      - chatmail_socket: turn-socket
     - watch:
       - chatmail_turn: turn-secret
       - file: chatmaild-source
       - file: turn-chatmail-turn.service
-      - file: turn-chatmail-turn.socket

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from test import activation
 from test.service_settings import write_settings
 
 SOURCE = Path(__file__).parents[2] / "chatmaild/src"
@@ -65,9 +66,10 @@ def running(scratch: Path):
     settings = write_settings(scratch / "doveauth.toml", mailboxes_dir=scratch / "mail", **SETTINGS)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(scratch / "notify"))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "chatmaild.doveauth", scratch / "socket", settings],
-            env=os.environ | {"PYTHONPATH": str(SOURCE), "NOTIFY_SOCKET": str(scratch / "notify")},
+        process = activation.start(
+            [sys.executable, "-m", "chatmaild.doveauth", settings],
+            [activation.unix_listener(scratch / "socket")],
+            os.environ | {"PYTHONPATH": str(SOURCE), "NOTIFY_SOCKET": str(scratch / "notify")},
             stderr=subprocess.DEVNULL,
         )
         try:

@@ -12,6 +12,7 @@ import argparse
 import os
 import re
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from test import activation
 from test.service_settings import write_settings
 
 HOST = "bench.test"
@@ -175,13 +177,14 @@ def filtermail(directory: Path, root: Path) -> Iterator[int]:
         directory / "filtermail-incoming.toml",
         mail_domain=HOST,
         mailboxes_dir=directory / "mail",
-        filtermail_smtp_port_incoming=FILTER_PORT,
         postfix_reinject_port_incoming=REINJECT_PORT,
     )
     with (directory / "filter.log").open("x") as log:
-        process = subprocess.Popen(
+        process = activation.start(
             ["/usr/bin/python3", "-m", "chatmaild.filtermail", ini, "incoming"],
-            env=os.environ | {"PYTHONPATH": str(root / "chatmaild/src")},
+            # SMTP, and HTTP, which nobody uses here.
+            [socket.create_server(("127.0.0.1", port)) for port in (FILTER_PORT, 0)],
+            os.environ | {"PYTHONPATH": str(root / "chatmaild/src")},
             stderr=log,
         )
     try:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import aiohttp
 
+from test import activation
 from test.push_server import PushServer
 from test.service_settings import write_settings
 
@@ -42,9 +43,10 @@ def running(scratch: Path, server: PushServer) -> Iterator[subprocess.Popen]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.settimeout(20)
         manager.bind(str(scratch / "notify"))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "chatmaild.metadata", scratch / "socket", settings],
-            env=os.environ
+        process = activation.start(
+            [sys.executable, "-m", "chatmaild.metadata", settings],
+            [activation.unix_listener(scratch / "socket")],
+            os.environ
             | {
                 "PYTHONPATH": str(SOURCE),
                 "MALLOC_ARENA_MAX": "1",  # as its unit has it

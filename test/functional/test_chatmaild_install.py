@@ -17,9 +17,9 @@ from test.salt.minion import CHECKOUT
 
 # Arguments of each command behind which its settings are missing or wrong, and what it then names.
 BAD_INPUT = {
-    "doveauth": (["socket", "bad.ini"], "max_load_1m is 'high'; allowed is a number"),
-    "lastlogin": (["socket", "bad.ini"], "max_load_1m is 'high'; allowed is a number"),
-    "chatmail-metadata": (["socket", "missing.ini"], "missing.ini: cannot read the settings"),
+    "doveauth": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
+    "lastlogin": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
+    "chatmail-metadata": (["missing.ini"], "missing.ini: cannot read the settings"),
     "filtermail": (["bad.ini", "sideways"], "invalid choice: 'sideways' (choose from 'outgoing', 'incoming')"),
     "chatmail-expire": (["bad.ini", "--days=x"], "argument --days"),
     "chatmail-quota-expire": (["many", "/"], "argument TARGET_MB: invalid int value: 'many'"),
@@ -27,10 +27,10 @@ BAD_INPUT = {
     "chatmail-metrics": (["missing"], "missing"),
     "delete_inactive_users": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
     "turn-credentials": (["missing"], "missing"),
-    "newemail": (["socket", "bad.ini"], "max_load_1m is 'high'; allowed is a number"),
+    "newemail": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
     "chatmail-migrate-passdb": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
     "chatmail-invites": (["make", "--uses=0"], "'0' is not allowed; allowed is a whole number from 1 to"),
-    "dane-policy": (["many"], "argument port: invalid int value: 'many'"),
+    "dane-policy": (["many"], "unrecognized arguments: many"),
     "network-share": (["many"], "argument port: invalid int value: 'many'"),
     "echobot": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
 }

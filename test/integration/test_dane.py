@@ -146,7 +146,7 @@ def test_without_proof_that_there_are_no_tlsa_records_mail_waits(one_host, alice
 
 
 def test_while_the_service_is_away_mail_waits(one_host, alice, domain, key, arrivals):
-    one_host.run(["systemctl", "stop", "chatmail-dane-policy"])
+    one_host.run(["systemctl", "stop", "chatmail-dane-policy.socket"])
     try:
         recipient = send(alice, domain("away", CERTIFIED, key))
         waits(one_host, "TLS")

@@ -122,7 +122,7 @@ def test_a_restart_tries_again_and_a_device_that_is_gone_is_forgotten(push_serve
 
 
 def test_mail_arrives_without_the_service(push_server, two_host, carol: User, dora: User):
-    two_host.run(["systemctl", "stop", "chatmail-metadata"])
+    two_host.run(["systemctl", "stop", "chatmail-metadata.socket"])
     try:
         assert submit(dora, carol.address, encrypted(dora.address, carol.address)) is None
         inbox(carol)

@@ -20,6 +20,7 @@ from test.integration.conftest import peculiar
 from test.lab import Host, Lab
 from test.lab.saltconf import SaltFailed
 from test.salt.minion import CHECKOUT
+from tools.migrate import ACTIVATED
 
 DRIVER = Path(__file__).with_name("status_on_host.py")
 DIRECTORY = "/root/status"
@@ -85,12 +86,17 @@ class Fault:
     clock_s: float = 0
 
 
+def stopping(name: str, unit: str) -> str:
+    """The command that stops a unit for good: whoever connects to a service's socket would start it again."""
+    return f"systemctl stop {unit} {name}.socket" if name in ACTIVATED else f"systemctl stop {unit}"
+
+
 def dead(unit: str, level: str = "error") -> Fault:
     """A unit that somebody has stopped."""
     name = unit.removesuffix(".service")
     return Fault(
         f"dead-{name}",
-        f"systemctl stop {unit}",
+        stopping(name, unit),
         f"systemctl start {unit}",
         "services",
         f"^{name} is stopped: .",
@@ -103,7 +109,7 @@ def taken(unit: str, address: str, port: int) -> Fault:
     """A port that a stranger holds, so that its owner does not start."""
     return Fault(
         f"port-{port}-taken",
-        f"systemctl stop {unit}; systemd-run --quiet --unit=stranger python3 -c '{LISTEN}' {address} {port};"
+        f"{stopping(unit, unit)}; systemd-run --quiet --unit=stranger python3 -c '{LISTEN}' {address} {port};"
         f" until ss -Hltn sport = :{port} | grep -q .; do sleep 0.1; done; timeout 5 systemctl start {unit}",
         f"systemctl stop stranger; systemctl reset-failed {unit}; systemctl restart {unit}",
         "services",
@@ -134,7 +140,7 @@ FAULTS = [
     dead("chatmail-newemail.service", "warning"),
     dead("lastlogin.service", "warning"),
     dead("coturn.service", "warning"),
-    dead("chatmail-turn.socket", "warning"),
+    dead("chatmail-turn.service", "warning"),
     taken(FIRST_POSTFIX, "0.0.0.0", 25),
     taken("filtermail", "127.0.0.1", 10080),
     Fault(
@@ -186,10 +192,10 @@ FAULTS = [
     Fault(
         "socket-gone",
         "rm /run/doveauth/doveauth.socket",
-        "systemctl restart doveauth",
+        "systemctl restart doveauth.socket",
         "sockets",
         "^doveauth runs, but its socket /run/doveauth/doveauth.socket is gone",
-        "^systemctl restart doveauth",
+        "^systemctl restart doveauth.socket",
     ),
     Fault(
         "certificate-expired",

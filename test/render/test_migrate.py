@@ -17,4 +17,4 @@ def test_it_stops_all_that_an_apply_starts(renderer):
         for chunk in renderer.low(pillar)
         if (chunk["state"], chunk["fun"]) == ("service", "running")
     }
-    assert started - STAYS - set(UNITS) == set()
+    assert started - STAYS - {unit.removesuffix(".service") for unit in UNITS} == set()

@@ -137,8 +137,8 @@ def test_the_check_of_an_apply_accepts_the_bounds(renderer, files, tmp_path, bou
 # the web pages, of what the clock starts, and of the apply itself.
 RESTARTS = {
     "mail_domain": (
-        "chatmail-metadata chatmail-newemail coturn doveauth dovecot echobot filtermail filtermail-incoming lastlogin "
-        "nginx opendkim postfix@-"
+        "chatmail-metadata chatmail-newemail chatmail-sasl coturn doveauth dovecot echobot filtermail "
+        "filtermail-incoming lastlogin nginx opendkim postfix@-"
     ),
     "max_user_send_per_minute": "filtermail",
     "max_user_send_burst_size": "filtermail",
@@ -168,15 +168,15 @@ RESTARTS = {
     "notification_url": "chatmail-metadata",
     "turn_min_port": "coturn",
     "turn_max_port": "coturn",
-    "turn_socket_path": "chatmail-metadata chatmail-turn.socket",
+    "turn_socket_path": "chatmail-metadata",
     "imap_rawlog": "dovecot",
     "imap_compress": "dovecot",
     "tmpfs_index": "dovecot",
-    "mailboxes_dir": "chatmail-metadata doveauth dovecot filtermail filtermail-incoming lastlogin",
+    "mailboxes_dir": "chatmail-metadata chatmail-sasl doveauth dovecot filtermail filtermail-incoming lastlogin",
     "filtermail_host": "filtermail filtermail-incoming nginx postfix@-",
-    "filtermail_smtp_port": "filtermail postfix@-",
-    "filtermail_smtp_port_incoming": "filtermail-incoming postfix@-",
-    "filtermail_http_port_incoming": "filtermail-incoming nginx",
+    "filtermail_smtp_port": "postfix@-",
+    "filtermail_smtp_port_incoming": "postfix@-",
+    "filtermail_http_port_incoming": "nginx",
     "postfix_host": "filtermail filtermail-incoming",
     "postfix_reinject_port": "filtermail postfix@-",
     "postfix_reinject_port_incoming": "filtermail-incoming postfix@-",

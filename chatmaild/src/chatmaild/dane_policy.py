@@ -18,11 +18,11 @@ import dns.name
 import dns.rdata
 
 from . import systemd
+from .connections import ACCEPT_AT_ONCE, BACKLOG, Connections
 from .resolver import LookupFailed, Resolver
 
 ANSWER_S = 30  # seconds for all look-ups of one answer; Postfix gives up after 100
 REQUEST_MAX = 1000  # octets; a domain has 253 at most
-BACKLOG = 100  # connections not yet accepted; each smtp(8) has one
 
 # What a mail server can be known by: an authority or its own certificate, whole or the key alone (RFC 7672 section 3).
 USAGES = (2, 3)
@@ -126,27 +126,28 @@ async def serve_connection(resolver: Resolver, reader: asyncio.StreamReader, wri
 
 
 async def serve(resolver: Resolver, listener: socket.socket) -> None:
-    """Answer all who connect to `listener`, until SIGTERM or SIGINT."""
+    """Answer all who connect to `listener`, until SIGTERM or SIGINT; Postfix asks again whom that cuts off."""
     stop = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    server = await asyncio.start_server(
-        lambda reader, writer: serve_connection(resolver, reader, writer), sock=listener, limit=REQUEST_MAX
-    )
+    connections = Connections(lambda reader, writer: serve_connection(resolver, reader, writer))
+    server = await asyncio.start_server(connections, sock=listener, limit=REQUEST_MAX, backlog=ACCEPT_AT_ONCE)
+    listener.listen(BACKLOG)
     systemd.notify("READY=1")
     await stop.wait()
+    await connections.drain(listener)
     server.close()
 
 
 def main() -> None:
-    """The command line ``dane-policy PORT``. Exit status 1 says that the port cannot be used."""
-    parser = argparse.ArgumentParser(prog="dane-policy", description="Tell Postfix which domains have DANE.")
-    parser.add_argument("port", type=int, help="TCP port of 127.0.0.1 to listen on")
-    port = parser.parse_args().port
+    """The command line ``dane-policy``. Exit status 1 says that there is no socket."""
+    argparse.ArgumentParser(
+        prog="dane-policy", description="Tell Postfix on the socket that systemd passes which domains have DANE."
+    ).parse_args()
     try:
-        listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
-    except OSError as error:
-        sys.exit(f"dane-policy: cannot listen on 127.0.0.1:{port}: {error.strerror}")
+        (listener,) = systemd.listening_sockets(1)
+    except ValueError as error:
+        sys.exit(f"dane-policy: {error}")
     asyncio.run(serve(Resolver(), listener))
 
 

@@ -1,4 +1,4 @@
-"""A server for Dovecot's dict protocol, version 3 (2.3.17 and later), on a unix stream socket.
+"""A server for Dovecot's dict protocol, version 3 (2.3.17 and later), on a unix stream socket of systemd's.
 
 A connection carries lines: one command letter, parameters separated by TAB, LF. Requests are answered in the order
 in which they arrive, also when the client does not wait for answers. Dovecot gives up after 30 s without one, so
@@ -11,6 +11,7 @@ import asyncio
 import logging
 import re
 import signal
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,9 +20,9 @@ from typing import Self
 
 from . import systemd
 from .config import ConfigError, Settings, read_config
+from .connections import ACCEPT_AT_ONCE, BACKLOG, Connections
 
 LINE_MAX = 65536  # bytes, LF not counted; Dovecot's own limit for what a client sends
-BACKLOG = 1000  # connections not yet accepted; Dovecot fails a login when the queue is full
 TRANSACTIONS_MAX = 100  # open ones in one connection; Dovecot has one or two
 CHANGES_MAX = 1000  # in one transaction; the services see one or two
 
@@ -237,31 +238,28 @@ async def _serve_connection(dictionary: Dictionary, reader: asyncio.StreamReader
         writer.close()
 
 
-async def serve(dictionary: Dictionary, path: Path) -> None:
-    """Serve `dictionary` on the unix socket `path` until SIGTERM or SIGINT; tell systemd when it listens.
+async def serve(dictionary: Dictionary, listener: socket.socket) -> None:
+    """Serve `dictionary` on the unix socket `listener` until SIGTERM or SIGINT; tell systemd when it does.
 
-    A socket that an earlier process left there is replaced.
-
-    :raises OSError: the socket cannot be made.
+    What has been asked until then is answered. Dovecot asks once more where a lookup was not, but not where a
+    transaction was not committed.
     """
     stop = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+    connections = Connections(lambda reader, writer: _serve_connection(dictionary, reader, writer))
     async with dictionary:
-        server = await asyncio.start_unix_server(
-            lambda reader, writer: _serve_connection(dictionary, reader, writer),
-            path=path,
-            limit=LINE_MAX,
-            backlog=BACKLOG,
-        )
+        # Not start_unix_server: from Python 3.13 on it removes the socket at its end, which is systemd's.
+        server = await asyncio.start_server(connections, sock=listener, limit=LINE_MAX, backlog=ACCEPT_AT_ONCE)
+        listener.listen(BACKLOG)
         systemd.notify("READY=1")
         await stop.wait()
+        await connections.drain(listener)
         server.close()
-        path.unlink(missing_ok=True)
 
 
 def run(description: str, kind: type[Settings], make_dictionary: Callable[[Settings], Dictionary]) -> None:
-    """The command line of a service, ``NAME SOCKET CONFIG``: serve until a signal ends it.
+    """The command line of a service, ``NAME CONFIG``: serve until a signal ends it.
 
     Exit status 1 and a message on standard error say that the settings or the socket cannot be used.
 
@@ -269,14 +267,12 @@ def run(description: str, kind: type[Settings], make_dictionary: Callable[[Setti
     :param kind: the settings that it reads, see `read_config`.
     """
     parser = argparse.ArgumentParser(prog=Path(sys.argv[0]).stem, description=description)
-    parser.add_argument("socket", type=Path, help="unix socket to listen on; its directory must exist")
     parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/doveauth.toml")
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
         dictionary = make_dictionary(read_config(arguments.config, kind))
-        asyncio.run(serve(dictionary, arguments.socket))
-    except ConfigError as error:
+        (listener,) = systemd.listening_sockets(1)
+    except (ConfigError, ValueError) as error:
         sys.exit(str(error))
-    except OSError as error:
-        sys.exit(f"cannot listen on {arguments.socket}: {error}; its directory must exist and be writable")
+    asyncio.run(serve(dictionary, listener))

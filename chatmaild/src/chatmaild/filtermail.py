@@ -66,7 +66,6 @@ class OutgoingSettings(Settings):
     max_user_send_burst_size: int
     passthrough_senders: tuple[str, ...]
     passthrough_recipients: tuple[str, ...]
-    filtermail_smtp_port: int
     postfix_reinject_port: int
 
 
@@ -74,8 +73,6 @@ class OutgoingSettings(Settings):
 class IncomingSettings(Settings):
     """What the filter for mail from other servers reads."""
 
-    filtermail_smtp_port_incoming: int
-    filtermail_http_port_incoming: int
     postfix_reinject_port_incoming: int
 
 
@@ -441,8 +438,8 @@ class StartError(Exception):
 async def run(config: Settings, role: str) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    :param role: `outgoing` or `incoming`.
-    :raises StartError: the port cannot be used, or postfix_host has no address.
+    :param role: `outgoing`, which needs one socket, or `incoming`, which needs another for HTTP.
+    :raises StartError: systemd did not pass them, or postfix_host has no address.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -450,7 +447,8 @@ async def run(config: Settings, role: str) -> None:
     if role == "outgoing":
         service = OutgoingFilter(config, _destination(config, config.postfix_reinject_port))
         smtp_server = Server(service, config.max_message_size, OUTGOING_PATIENCE)
-        serving = [smtp_server.serve(_listen(config, "filtermail_smtp_port"), stop)]
+        (smtp_listener,) = _listeners(1)
+        serving = [smtp_server.serve(smtp_listener, stop)]
     else:
         service = IncomingFilter(
             config,
@@ -460,8 +458,7 @@ async def run(config: Settings, role: str) -> None:
         smtp_server = Server(service, config.max_message_size, INCOMING_PATIENCE)
         # Memory for large messages is the process's, whichever way they come.
         http = http_server.Server(HttpDelivery(config, service), config.max_message_size, smtp_server.budget)
-        smtp_listener = _listen(config, "filtermail_smtp_port_incoming")
-        http_listener = _listen(config, "filtermail_http_port_incoming")
+        smtp_listener, http_listener = _listeners(2)
         serving = [smtp_server.serve(smtp_listener, stop), http.serve(http_listener, stop)]
     logger.info("entering serving loop")
     systemd.notify("READY=1")
@@ -480,21 +477,15 @@ def _destination(config: Settings, port: int) -> smtp_client.Destination:
     return smtp_client.Destination(found[0][4][0], port, smtp_client.address_literal(config.filtermail_host))
 
 
-def _listen(config: Settings, setting: str) -> socket.socket:
-    """Listen at filtermail_host on the port that `setting` holds."""
-    host, port = config.filtermail_host, getattr(config, setting)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _listeners(number: int) -> list[socket.socket]:
     try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise StartError(
-            f"cannot listen on {host} port {port}: {error.strerror};"
-            f" stop what uses it (`ss -ltnp` shows it) or change filtermail_host or {setting}"
-        ) from error
+        return systemd.listening_sockets(number)
+    except ValueError as error:
+        raise StartError(str(error)) from error
 
 
 def main() -> None:
-    """Run the service; exit status 1 and a message say that settings or ports cannot be used."""
+    """Run the service; exit status 1 and a message say that settings or sockets cannot be used."""
     parser = argparse.ArgumentParser(
         prog="filtermail", description="Let only end-to-end encrypted mail pass between Postfix and its queue."
     )

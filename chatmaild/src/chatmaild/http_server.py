@@ -15,14 +15,13 @@ from http import HTTPStatus
 import h11
 
 from .budget import Budget, Reservation
+from .connections import ACCEPT_AT_ONCE, BACKLOG, DRAIN_SECONDS, stop_accepting
 from .rate_limit import place_of
 
 HEADERS_MAX = 64 * 1024  # octets of a request before its body; a thousand recipients fit
 READ_SECONDS = 60  # for a peer that is silent, within a request or between two
 REQUEST_SECONDS = 300  # until a request has arrived; nginx hands it on when it is complete
-DRAIN_SECONDS = 10  # at the end of the service
 CONNECTIONS_MAX = 200
-BACKLOG = 1024  # connections not yet accepted
 CHUNK = 64 * 1024  # octets
 LINGER_SECONDS = 5
 _TOO_LARGE = "552 Message exceeds maximum size"
@@ -82,14 +81,16 @@ class Server:
 
     async def serve(self, listener: socket.socket, stop: asyncio.Event) -> None:
         """Serve on `listener`, which is bound, until `stop` is set; then let requests end, in bounded time."""
-        server = await asyncio.start_server(self._connected, sock=listener, backlog=BACKLOG, limit=CHUNK)
+        server = await asyncio.start_server(self._connected, sock=listener, backlog=ACCEPT_AT_ONCE, limit=CHUNK)
+        listener.listen(BACKLOG)
         await stop.wait()
-        server.close()
         self._draining = True
+        await stop_accepting(listener)
         if self._connections:
             _done, pending = await asyncio.wait(self._connections, timeout=DRAIN_SECONDS)
             for connection in pending:
                 connection.cancel()
+        server.close()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -107,7 +108,7 @@ class Server:
             writer.close()
 
     async def _dialogue(self, connection: "_Connection") -> None:
-        while not self._draining:
+        while True:
             with self._budget.reservation() as reservation:
                 try:
                     async with asyncio.timeout(REQUEST_SECONDS):
@@ -124,7 +125,7 @@ class Server:
                         await connection.respond(Response(HTTPStatus(error.error_status_hint), "Not understood"))
                     return
             await connection.respond(response)
-            if not connection.next_cycle():
+            if self._draining or not connection.next_cycle():
                 return
 
     async def _handle(self, request: Request) -> Response:

@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, quote
 
 from . import http_server, invites, systemd
 from .config import ConfigError, read_config
-from .http_server import BACKLOG, Request, Response
+from .http_server import Request, Response
 
 NAME_CHARACTERS = string.ascii_lowercase + string.digits
 PASSWORD_CHARACTERS = string.ascii_letters + string.digits + string.punctuation
@@ -123,37 +123,28 @@ async def answer(config: Settings, request: Request) -> Response:
     return Response(HTTPStatus.OK, json.dumps(credentials), (("Content-Type", "application/json"), NO_STORE))
 
 
-async def run(config: Settings, path: Path) -> None:
-    """Serve on the unix socket `path` until SIGTERM or SIGINT.
-
-    :raises OSError: the socket cannot be made.
-    """
+async def run(config: Settings, listener: socket.socket) -> None:
+    """Serve on the unix socket `listener` until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    listener.listen(BACKLOG)
     server = http_server.Server(lambda request: answer(config, request), BODY_MAX)
     systemd.notify("READY=1")
     await server.serve(listener, stop)
-    path.unlink(missing_ok=True)
 
 
 def main() -> None:
     """Run the service; exit status 1 and a message say that the settings or the socket cannot be used."""
     parser = argparse.ArgumentParser(prog="newemail", description="Make up addresses for clients that ask at /new.")
-    parser.add_argument("socket", type=Path, help="unix socket to listen on; its directory must exist")
     parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/newemail.toml")
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
-        asyncio.run(run(read_config(arguments.config, Settings), arguments.socket))
-    except ConfigError as error:
+        config = read_config(arguments.config, Settings)
+        (listener,) = systemd.listening_sockets(1)
+    except (ConfigError, ValueError) as error:
         sys.exit(str(error))
-    except OSError as error:
-        sys.exit(f"cannot listen on {arguments.socket}: {error}; its directory must exist and be writable")
+    asyncio.run(run(config, listener))
 
 
 if __name__ == "__main__":

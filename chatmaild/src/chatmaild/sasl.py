@@ -165,7 +165,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
-        listener = systemd.listening_socket()
+        (listener,) = systemd.listening_sockets(1)
     except ValueError as error:
         sys.exit(f"sasl: {error}")
     asyncio.run(serve(Doveauth(arguments.doveauth), listener))

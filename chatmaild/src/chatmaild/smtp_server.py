@@ -20,14 +20,13 @@ from aiosmtpd.smtp import MISSING, SMTP, Envelope, Session
 
 from . import address, ip_address
 from .budget import GROWTH, WAIT_SECONDS, Budget, Reservation
+from .connections import ACCEPT_AT_ONCE, BACKLOG, DRAIN_SECONDS, QUIET_SECONDS, stop_accepting
 from .rate_limit import place_of
 
 LINE_MAX = 8192  # octets of a command; RFC 5321 section 4.5.3.1.4 says 512 plus what extensions add
 RECIPIENTS_MAX = 1000  # Postfix's smtpd_recipient_limit
-BACKLOG = 1024  # connections not yet accepted
 IDLE_SECONDS = 330  # Postfix's own clients time out after 300 s (smtpd_timeout), which is to happen first
 LINGER_SECONDS = 5
-DRAIN_SECONDS = 10  # nobody is served meanwhile, and who is cut off tries again
 LARGE_MESSAGES = 4  # how many of full size a process holds at a time
 
 _NOT_RECOGNIZED = "500 Command not recognized"
@@ -148,6 +147,7 @@ class Connection(SMTP):
         )
         self._server = server
         self._declared_size = 0  # octets, 0 where MAIL has not said
+        self._has_begun = False  # a transaction; until then the client is about to, having connected for one
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
@@ -166,8 +166,12 @@ class Connection(SMTP):
         """Send a reply."""
         # So begin the texts that aiosmtpd's command loop has for what it does not understand.
         await super().push(_NOT_RECOGNIZED if status.startswith("500 Error: ") else status)
-        if self._server.draining and not self.in_transaction():
+        if self._server.draining and self.is_idle():
             self.dismiss()
+
+    def is_idle(self) -> bool:
+        """Whether a transaction has ended and no other begun."""
+        return self._has_begun and not self.in_transaction()
 
     def in_transaction(self) -> bool:
         """Whether a sender was accepted; the null sender is one too."""
@@ -200,7 +204,9 @@ class Connection(SMTP):
 
     async def smtp_MAIL(self, arg: str | None) -> None:
         """Take the sender (RFC 5321 section 4.1.1.2) unless the handler refuses it."""
-        await self.push(one_line(await self._mail(arg or "")))
+        status = one_line(await self._mail(arg or ""))
+        self._has_begun = True
+        await self.push(status)
 
     async def _mail(self, argument: str) -> str:
         if not argument.upper().startswith("FROM:"):
@@ -337,14 +343,22 @@ class Server:
     async def serve(self, listener: socket.socket, stop: asyncio.Event) -> None:
         """Serve on `listener`, which is bound, until `stop` is set; then let open transactions end, in bounded time."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
+        server = await loop.create_server(lambda: Connection(self), sock=listener, backlog=ACCEPT_AT_ONCE)
+        listener.listen(BACKLOG)
         await stop.wait()
-        server.close()
+        await stop_accepting(listener)
         self.draining = True
+        for connection in self.connections:
+            if connection.is_idle():
+                connection.dismiss()
+        await self._all_closed(QUIET_SECONDS)
         for connection in self.connections:
             if not connection.in_transaction():
                 connection.dismiss()
-        closed = [connection.wait_closed() for connection in self.connections]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                await asyncio.gather(*closed, return_exceptions=True)
+        await self._all_closed(DRAIN_SECONDS)
+        server.close()
+
+    async def _all_closed(self, seconds: float) -> None:
+        """Wait until no connection is left, at most so many `seconds`."""
+        if closed := [asyncio.create_task(connection.wait_closed()) for connection in self.connections]:
+            await asyncio.wait(closed, timeout=seconds)

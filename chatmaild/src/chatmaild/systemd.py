@@ -19,11 +19,16 @@ def notify(state: str) -> None:
         manager.sendto(state.encode(), address)
 
 
-def listening_socket() -> socket.socket:
-    """The one socket that the service manager listens on for this service.
+def listening_sockets(number: int) -> list[socket.socket]:
+    """The sockets that the service manager listens on for this service, in the order of its socket unit.
 
-    :raises ValueError: the manager passed none, or several.
+    :param number: how many the service needs.
+    :raises ValueError: the manager passed none, or another number.
     """
-    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
-        raise ValueError("systemd passed no socket, or several; start this by its socket unit")
-    return socket.socket(fileno=3)  # SD_LISTEN_FDS_START
+    passed = int(os.environ.get("LISTEN_FDS", "0")) if os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
+    if passed != number:
+        raise ValueError(
+            f"systemd passed {passed} sockets, not {number}; start this by its units, as `systemctl start` does"
+        )
+    first = 3  # SD_LISTEN_FDS_START
+    return [socket.socket(fileno=descriptor) for descriptor in range(first, first + number)]

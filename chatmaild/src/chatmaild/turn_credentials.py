@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from . import systemd
+from .connections import ACCEPT_AT_ONCE, BACKLOG, stop_accepting
 
 LIFETIME = 5 * 86400  # seconds; clients fetch new credentials when less than half a day is left
 SECRET_MIN = 16  # bytes
@@ -55,9 +56,11 @@ async def serve(secret: bytes, listener: socket.socket) -> None:
         writer.close()
 
     # Not start_unix_server: from Python 3.13 on it removes the socket at its end, which is systemd's.
-    server = await asyncio.start_server(answer, sock=listener)
+    server = await asyncio.start_server(answer, sock=listener, backlog=ACCEPT_AT_ONCE)
+    listener.listen(BACKLOG)
     systemd.notify("READY=1")
     await stop.wait()
+    await stop_accepting(listener)
     server.close()
 
 
@@ -69,7 +72,7 @@ def main() -> None:
     parser.add_argument("secret", type=Path, help="file with coturn's static-auth-secret")
     arguments = parser.parse_args()
     try:
-        secret, listener = read_secret(arguments.secret), systemd.listening_socket()
+        secret, listener = read_secret(arguments.secret), *systemd.listening_sockets(1)
     except (OSError, ValueError) as error:
         sys.exit(f"turn-credentials: {error}")
     asyncio.run(serve(secret, listener))

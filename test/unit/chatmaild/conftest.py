@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from test import activation
 from test.service_settings import write_settings
 
 SOURCE = Path(__file__).parents[3] / "chatmaild/src"
@@ -65,12 +66,10 @@ class Daemon:
 
     def __init__(self, module: str, socket_path: Path, ini: Path, environment: dict[str, str]) -> None:
         self.socket_path = socket_path
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", module, socket_path, ini],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        with activation.unix_listener(socket_path) as listener:
+            self.process = activation.start(
+                [sys.executable, "-m", module, ini], [listener], environment, stderr=subprocess.PIPE, text=True
+            )
         self._log: list[str] = []
         self._reader = threading.Thread(target=self._collect, daemon=True)
         self._reader.start()

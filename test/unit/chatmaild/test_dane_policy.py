@@ -1,16 +1,11 @@
 """Which domains Postfix is told to deliver to by DANE alone."""
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
 
 import pytest
 
 from chatmaild import dane_policy
 from chatmaild.dane_policy import Resolver, policy, serve_connection
-from test.unit.chatmaild.conftest import SOURCE
 from test.unit.dns_servers import NameServer, free_port
 
 DIGEST = "00" * 32
@@ -132,16 +127,7 @@ def test_what_is_no_request_ends_the_connection(server, request_):
     assert converse(Resolver("127.0.0.1", server.port), request_) == b""
 
 
-def test_a_taken_port_is_named():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        done = subprocess.run(
-            [sys.executable, "-m", "chatmaild.dane_policy", str(port)],
-            env=os.environ | {"PYTHONPATH": str(SOURCE)},
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-    assert done.returncode == 1
-    assert f"127.0.0.1:{port}" in done.stderr
+def test_without_its_socket_it_says_how_to_start_it(run_service):
+    result = run_service("chatmaild.dane_policy")
+    assert result.returncode == 1
+    assert "systemd passed 0 sockets, not 1" in result.stderr

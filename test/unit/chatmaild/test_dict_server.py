@@ -18,6 +18,7 @@ from chatmaild.dict_server import (
     serve,
     unescape,
 )
+from test import activation
 
 USER = "user12345@chat.example.org"
 
@@ -82,9 +83,7 @@ def talk(tmp_path, dictionary, *requests: bytes) -> list[bytes]:
         return received
 
     async def run():
-        server = asyncio.create_task(serve(dictionary, tmp_path / "socket"))
-        while not (tmp_path / "socket").is_socket():
-            await asyncio.sleep(0.005)
+        server = asyncio.create_task(serve(dictionary, activation.unix_listener(tmp_path / "socket")))
         received = await asyncio.gather(*(one(request) for request in requests))
         server.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -285,9 +284,3 @@ def test_a_longer_line_closes_the_connection_alone(tmp_path, memory, caplog):
         talk(tmp_path, memory, endless)
     assert talk(tmp_path, memory, too_long, b"Lb\n") == [b"N\n", b"N\n"]
     assert f"a line is longer than {LINE_MAX} bytes" in caplog.text
-
-
-def test_a_stale_socket_is_replaced(tmp_path, memory):
-    assert talk(tmp_path, memory, b"La\n") == [b"N\n"]
-    assert (tmp_path / "socket").is_socket()
-    assert talk(tmp_path, memory, b"La\n") == [b"N\n"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from chatmaild import mime
-from test import messages
+from test import activation, messages
 from test.service_settings import write_settings
 from test.unit.chatmaild.conftest import SOURCE, disturb
 from test.unit.chatmaild.smtp_peers import HANG, TIMEOUT_S, Client, NextServer, free_port, next_server
@@ -41,9 +41,9 @@ filtermail.main()
 class Filter:
     """A running filter with the server that it hands mail to."""
 
-    def __init__(self, process: subprocess.Popen, port: int, server: NextServer, directory: Path) -> None:
+    def __init__(self, process: subprocess.Popen, ports: list[int], server: NextServer, directory: Path) -> None:
         self.process = process
-        self.port = port
+        self.port, self.http_port = ports[0], ports[-1]
         self.next = server
         self.mail_dir = directory / "mail"
         self._log = directory / "log"
@@ -97,27 +97,31 @@ class Filter:
 @contextlib.contextmanager
 def running_filter(role: str, directory: Path, program: str = UNSIGNED_PASSES, **settings):
     """A Filter in a process of its own, by a Python program; keyword arguments are settings."""
-    with next_server() as server:
-        port = free_port()
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(next_server())
+        # SMTP, and for incoming mail HTTP.
+        listeners = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2 if role == "incoming" else 1)
+        ]
         suffix = "_incoming" if role == "incoming" else ""
         settings = {
             "mail_domain": DOMAIN,
             "mailboxes_dir": directory / "mail",
             "max_user_send_burst_size": 100_000,
-            f"filtermail_smtp_port{suffix}": port,
             f"postfix_reinject_port{suffix}": server.port,
-            "filtermail_http_port_incoming": free_port(),
             **settings,
         }
         ini = write_settings(directory / "settings.toml", **settings)
         # Not a pipe: nobody reads while a test sends mail, and a full one would stop the service.
         with (directory / "log").open("x") as log:
-            process = subprocess.Popen(
+            process = activation.start(
                 [sys.executable, "-c", program, ini, role],
-                env=os.environ | {"PYTHONPATH": str(SOURCE)},
+                listeners,
+                os.environ | {"PYTHONPATH": str(SOURCE)},
                 stderr=log,
             )
-        relay = Filter(process, port, server, directory)
+        ports = [listener.getsockname()[1] for listener in listeners]
+        relay = Filter(process, ports, server, directory)
         try:
             relay.wait_until_ready()
             yield relay
@@ -939,19 +943,30 @@ def test_the_log_counts_mail_and_names_no_user(start_filter):
 
 def test_an_open_transaction_ends_before_the_service_does(start_filter):
     outgoing = start_filter("outgoing")
-    idle, busy = outgoing.client(), outgoing.client()
+    done, busy, silent = outgoing.client(), outgoing.client(), outgoing.client()
     message = messages.encrypted(ALICE, CAROL)
+    assert done.mail(ALICE, CAROL, message) == "250 OK"
     busy.begin(ALICE, CAROL)
     busy.send(message[:500])
     outgoing.terminate()
-    assert idle.reply() == "421 4.3.2 Service shutting down"
-    with pytest.raises(ConnectionRefusedError):
-        Client(outgoing.port)
+    assert done.reply() == "421 4.3.2 Service shutting down"
+    # It has been about to begin for too long.
+    assert silent.reply() == "421 4.3.2 Service shutting down"
     busy.send(message[500:] + b".\r\n")
     assert busy.reply() == "250 OK"
     assert busy.reply() == "421 4.3.2 Service shutting down"
-    assert outgoing.wait() == ["Outgoing: Filtering encrypted mail."]
-    assert outgoing.next.delivered[0].message == message
+    assert outgoing.wait() == ["Outgoing: Filtering encrypted mail."] * 2
+    assert [transaction.message for transaction in outgoing.next.delivered] == [message] * 2
+
+
+def test_whoever_has_connected_before_the_end_is_served(start_filter):
+    outgoing = start_filter("outgoing")
+    client, idle = outgoing.client(), outgoing.client()
+    outgoing.mail(ALICE, CAROL, messages.encrypted(ALICE, CAROL))
+    outgoing.terminate()
+    assert client.command("EHLO client").endswith("250 OK")
+    assert client.mail(ALICE, CAROL, messages.encrypted(ALICE, CAROL)) == "250 OK"
+    assert client.reply() == idle.reply() == "421 4.3.2 Service shutting down"
 
 
 def test_a_service_without_connections_ends(start_filter):
@@ -1021,13 +1036,11 @@ def test_the_command_line_explains_itself(run_service, arguments, status, text):
     assert "Traceback" not in result.stderr
 
 
-def test_a_taken_port_ends_the_service_with_a_reason(run_service, write_config):
-    with next_server() as other:
-        ini = write_config(filtermail_smtp_port=other.port)
-        result = run_service("chatmaild.filtermail", ini, "outgoing")
+@pytest.mark.parametrize(("role", "number"), [("outgoing", 1), ("incoming", 2)])
+def test_without_its_sockets_it_says_how_to_start_it(run_service, write_config, role, number):
+    result = run_service("chatmaild.filtermail", write_config(), role)
     assert result.returncode == 1
-    for word in (str(ini), str(other.port), "filtermail_smtp_port", "already in use"):
-        assert word in result.stderr
+    assert f"systemd passed 0 sockets, not {number}" in result.stderr
     assert "Traceback" not in result.stderr
 
 

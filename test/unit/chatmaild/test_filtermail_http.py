@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from test import messages
-from test.unit.chatmaild.smtp_peers import TIMEOUT_S, free_port
+from test.unit.chatmaild.smtp_peers import TIMEOUT_S
 from test.unit.chatmaild.test_filtermail import ALICE, BOB, CAROL, DOMAIN, ENCRYPTION_NEEDED, running_filter
 
 MAX = 100_000
@@ -14,10 +14,7 @@ MAX = 100_000
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    port = free_port()
-    settings = {"filtermail_http_port_incoming": port, "max_message_size": MAX}
-    with running_filter("incoming", tmp_path_factory.mktemp("filter"), **settings) as relay:
-        relay.http_port = port
+    with running_filter("incoming", tmp_path_factory.mktemp("filter"), max_message_size=MAX) as relay:
         yield relay
 
 

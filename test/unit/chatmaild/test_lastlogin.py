@@ -77,7 +77,6 @@ def test_answers_of_the_daemon(mailbox, start_daemon, tmp_path):
     assert daemon.ask(b"Lshared/last-login/x@y\n")[:1] == b"F"
     assert daemon.ask(b"I0\t0\tshared/last-login/\n") == b"\n"
     assert any("nobody@chat.example.org" in line for line in daemon.stop())
-    assert not daemon.socket_path.exists()
 
 
 def test_help(run_service):

@@ -195,7 +195,7 @@ def test_requests_may_follow_each_other_on_a_connection(start_daemon, write_conf
     connection.close()
 
 
-def test_bad_settings_are_named(run_service, write_config, tmp_path):
-    result = run_service(MODULE, tmp_path / "socket", write_config(password_min_length="x"))
+def test_bad_settings_are_named(run_service, write_config):
+    result = run_service(MODULE, write_config(password_min_length="x"))
     assert result.returncode == 1
     assert "password_min_length is 'x'" in result.stderr

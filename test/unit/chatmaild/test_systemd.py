@@ -2,10 +2,14 @@
 
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
 from chatmaild import systemd
+from test import activation
+from test.unit.chatmaild.conftest import SOURCE
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -29,3 +33,41 @@ def test_a_manager_that_is_gone_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
     with pytest.raises(FileNotFoundError):
         systemd.notify("READY=1")
+
+
+@pytest.fixture
+def run_with_sockets(tmp_path):
+    """Run a line of Python in a process that gets sockets from its manager; returns the process."""
+
+    def run(line: str, number: int) -> subprocess.CompletedProcess:
+        listeners = [activation.unix_listener(tmp_path / str(position)) for position in range(number)]
+        process = activation.start(
+            [sys.executable, "-c", f"from chatmaild import systemd; {line}"],
+            listeners,
+            {"PYTHONPATH": str(SOURCE)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for listener in listeners:
+            listener.close()
+        return subprocess.CompletedProcess(line, process.wait(20), process.stdout.read(), process.stderr.read())
+
+    return run
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_sockets_come_in_the_order_of_the_unit(run_with_sockets, number):
+    line = f"print(*[listener.getsockname()[-1] for listener in systemd.listening_sockets({number})])"
+    assert run_with_sockets(line, number).stdout.split() == [str(position) for position in range(number)]
+
+
+def test_another_number_of_sockets_is_refused(run_with_sockets):
+    assert "systemd passed 2 sockets, not 1" in run_with_sockets("systemd.listening_sockets(1)", 2).stderr
+
+
+def test_sockets_of_another_process_are_not_ours(monkeypatch):
+    monkeypatch.setenv("LISTEN_PID", "1")
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    with pytest.raises(ValueError, match="passed 0 sockets, not 1"):
+        systemd.listening_sockets(1)

@@ -106,7 +106,7 @@ def test_without_a_socket_of_systemd_it_says_so(tmp_path, environment):
         check=False,
     )
     assert done.returncode == 1
-    assert "start this by its socket unit" in done.stderr
+    assert "systemd passed 0 sockets, not 1" in done.stderr
 
 
 def test_a_missing_secret_is_named(tmp_path):

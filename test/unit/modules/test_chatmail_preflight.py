@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -188,10 +189,44 @@ def test_process_1_is_asked_last_as_it_holds_the_sockets_of_others(host):
     assert host.problems() == []
 
 
-def test_a_socket_that_waits_for_activation_is_traced_to_its_unit(host):
+SOCKET_UNITS = """\
+Listen=/run/dbus/system_bus_socket (Stream)
+Id=dbus.socket
+
+Listen=127.0.0.1:10080 (Stream)
+Id=filtermail.socket
+
+Listen=[::]:143 (Stream)
+Listen=[::]:143 (Datagram)
+Id=cyrus.socket
+"""
+
+
+@pytest.fixture
+def socket_units(monkeypatch):
+    """systemd tells of these."""
+    run = subprocess.run
+
+    def answer(argv, **options):
+        if argv[0] == "systemctl":
+            return subprocess.CompletedProcess(argv, 0, stdout=SOCKET_UNITS)
+        return run(argv, **options)
+
+    monkeypatch.setattr(subprocess, "run", answer)
+
+
+def test_a_socket_that_waits_for_activation_is_traced_to_its_unit(host, socket_units):
     host.listen(143, 100)
     host.process(1, "systemd", "0::/init.scope", 100)
-    assert "systemctl list-sockets" in host.problems()[0]
+    (message,) = host.problems()
+    assert "taken by systemd (process 1, cyrus.socket)" in message
+    assert "it waits for cyrus.socket" in message
+
+
+def test_a_socket_of_ours_whose_service_does_not_run_is_at_home(host, socket_units):
+    host.listen(10080, 100)
+    host.process(1, "systemd", "0::/init.scope", 100)
+    assert host.problems() == []
 
 
 def test_a_socket_whose_process_is_hidden_is_still_reported(host):

@@ -4,7 +4,6 @@ import pytest
 
 from test import messages
 from test.unit.chatmaild.dkim.conftest import AUTHOR, DOMAIN, public
-from test.unit.chatmaild.smtp_peers import free_port as free_tcp_port
 from test.unit.chatmaild.test_filtermail import ALICE, running_filter
 from test.unit.chatmaild.test_filtermail_http import deliver
 from test.unit.dns_servers import NameServer, free_port
@@ -43,11 +42,10 @@ k8._domainkey TXT "v=DKIM1; k=rsa; p=" {strings} ";"
 @pytest.fixture(scope="module")
 def incoming(tmp_path_factory, zone):
     server = NameServer("127.0.0.1", free_port(), {f"{DOMAIN}.": zone})
-    http_port = free_tcp_port()
     directory = tmp_path_factory.mktemp("incoming")
     program = PROGRAM.format(server.port)
-    with running_filter("incoming", directory, program, filtermail_http_port_incoming=http_port) as relay:
-        relay.name_server, relay.http_port = server, http_port
+    with running_filter("incoming", directory, program) as relay:
+        relay.name_server = server
         yield relay
     server.close()
 
