@@ -17,22 +17,22 @@ from test.salt.minion import CHECKOUT
 
 # Arguments of each command behind which its settings are missing or wrong, and what it then names.
 BAD_INPUT = {
-    "doveauth": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
-    "lastlogin": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
-    "chatmail-metadata": (["missing.ini"], "missing.ini: cannot read the settings"),
-    "filtermail": (["bad.ini", "sideways"], "invalid choice: 'sideways' (choose from 'outgoing', 'incoming')"),
-    "chatmail-expire": (["bad.ini", "--days=x"], "argument --days"),
+    "doveauth": (["bad.toml"], "mail_domain is 7; allowed is text"),
+    "lastlogin": (["bad.toml"], "mail_domain is 7; allowed is text"),
+    "chatmail-metadata": (["missing.toml"], "missing.toml: cannot read the settings"),
+    "filtermail": (["bad.toml", "sideways"], "invalid choice: 'sideways' (choose from 'outgoing', 'incoming')"),
+    "chatmail-expire": (["bad.toml", "--days=x"], "argument --days"),
     "chatmail-quota-expire": (["many", "/"], "argument TARGET_MB: invalid int value: 'many'"),
-    "chatmail-fsreport": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
+    "chatmail-fsreport": (["bad.toml"], "mail_domain is 7; allowed is text"),
     "chatmail-metrics": (["missing"], "missing"),
-    "delete_inactive_users": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
+    "delete_inactive_users": (["bad.toml"], "mail_domain is 7; allowed is text"),
     "turn-credentials": (["missing"], "missing"),
-    "newemail": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
-    "chatmail-migrate-passdb": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
+    "newemail": (["bad.toml"], "mail_domain is 7; allowed is text"),
+    "chatmail-migrate-passdb": (["bad.toml"], "mail_domain is 7; allowed is text"),
     "chatmail-invites": (["make", "--uses=0"], "'0' is not allowed; allowed is a whole number from 1 to"),
     "dane-policy": (["many"], "unrecognized arguments: many"),
     "network-share": (["many"], "argument port: invalid int value: 'many'"),
-    "echobot": (["bad.ini"], "max_load_1m is 'high'; allowed is a number"),
+    "echobot": (["bad.toml"], "echobot_address is missing"),
 }
 
 
@@ -48,7 +48,7 @@ def installed(tmp_path_factory) -> Path:
     pip = [sys.executable, "-m", "pip", f"--python={scratch}/venv/bin/python", "install", "--quiet"]
     offline = ["--no-index", "--no-build-isolation", "--disable-pip-version-check", "--root-user-action=ignore"]
     subprocess.run([*pip, *offline, scratch / "source"], check=True, timeout=120)
-    (scratch / "bad.ini").write_text("[params]\nmail_domain = chat.example.org\nmax_load_1m = high\n")
+    (scratch / "bad.toml").write_text("mail_domain = 7\n")
     return scratch / "venv/bin"
 
 
