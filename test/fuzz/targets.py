@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 with atheris.instrument_imports(include=["chatmaild", "chatmail_schema"]):
     import chatmail_schema
-    from chatmaild import dkim, filtermail, http_server, mime, openpgp
+    from chatmaild import dkim, http_server, mime, openpgp, rules
     from chatmaild.address import encode, parse_path
     from chatmaild.dict_server import Connection, unescape
     from chatmaild.smtp_server import InvalidData
@@ -28,7 +28,7 @@ from test.unit.chatmaild.test_dict_properties import Memory
 
 SCHEMA = yaml.safe_load((Path(__file__).parents[2] / "chatmail/defaults.yaml").read_text())
 ENCRYPTED_TYPES = ["multipart/encrypted", "application/pgp-encrypted", "application/octet-stream"]
-REFUSED = (mime.MalformedMessage, InvalidData, filtermail.Refused)
+REFUSED = (mime.MalformedMessage, InvalidData, rules.Refused)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def check_author(value: bytes) -> None:
     """Nobody reads another author in a From field that the filter takes."""
     message = readers.message_from(value, "text")
     try:
-        author = encode(filtermail.from_address(readers.received(message)))
+        author = encode(rules.from_address(readers.received(message)))
     except REFUSED:
         return
     if re.search(rb"\r\n(?![ \t])", value):
@@ -91,7 +91,7 @@ def check_message(message: bytes) -> None:
         except openpgp.NotEncrypted as error:
             verdicts.append(False)
             assert str(error).isprintable(), error
-        filtermail.is_securejoin_request(entity)
+        rules.is_securejoin_request(entity)
     assert verdicts in ([True, True], [False, True], [False, False])
     if verdicts[1]:
         assert readers.python_structures(message) == [ENCRYPTED_TYPES] * 2, message
@@ -197,7 +197,7 @@ def check_signature(data: bytes) -> None:
     message = hostile.nearly_signed(_source(data), signed)
     try:
         entity = readers.received(message)
-        domain = filtermail.from_address(entity).rpartition("@")[2]
+        domain = rules.from_address(entity).rpartition("@")[2]
     except REFUSED:
         return
 

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from chatmaild import filtermail, mime, openpgp
+from chatmaild import mime, openpgp, rules
 from chatmaild.smtp_server import InvalidData
 from test import readers
 from test.hostile import ATTACKER, CLEARTEXT, SAMPLE, from_value, nearly_encrypted
@@ -36,8 +36,8 @@ def accepted_from_values() -> list[bytes]:
         value = from_value(source)
         message = readers.message_from(value, "text")
         try:
-            author = filtermail.from_address(readers.received(message)).encode()
-        except (mime.MalformedMessage, InvalidData, filtermail.Refused):
+            author = rules.from_address(readers.received(message)).encode()
+        except (mime.MalformedMessage, InvalidData, rules.Refused):
             continue
         # A signature is made and looked for by what OpenDKIM reads: it must name somebody.
         assert opendkim.authors(value) == {author}, value

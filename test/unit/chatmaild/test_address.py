@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from chatmaild import filtermail, mime
+from chatmaild import mime, rules
 from chatmaild.address import FROM_MAX, PATH_MAX, decode, encode, parse_from, parse_path, same
 from chatmaild.smtp_server import InvalidData
 from test import readers
@@ -148,8 +148,8 @@ def _author(value: bytes) -> bytes | None:
     """The author that the filter sees in a message whose From field goes on with `value`."""
     message = readers.message_from(value, "text")
     try:
-        return filtermail.from_address(readers.received(message)).encode()
-    except (mime.MalformedMessage, InvalidData, filtermail.Refused):
+        return rules.from_address(readers.received(message)).encode()
+    except (mime.MalformedMessage, InvalidData, rules.Refused):
         return None
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatmaild import dkim, filtermail, mime
+from chatmaild import dkim, mime, rules
 from test.hostile_mail import tampered
 from test.signing import verified_domains
 from test.unit.chatmaild.dkim.conftest import DOMAIN, Records, public
@@ -30,9 +30,9 @@ def accepted_author(message: bytes, record: bytes) -> str | None:
     records = Records({f"mail._domainkey.{DOMAIN}": [record]})
     try:
         entity = mime.parse(message)
-        author = filtermail.from_address(entity)
+        author = rules.from_address(entity)
         asyncio.run(dkim.verify(entity, author.rpartition("@")[2], records, run))
-    except (mime.MalformedMessage, filtermail.Refused, dkim.NotVerified, dkim.TryAgain):
+    except (mime.MalformedMessage, rules.Refused, dkim.NotVerified, dkim.TryAgain):
         return None
     return author
 
