@@ -168,8 +168,8 @@ def test_a_machine_at_its_limits_takes_nobody_new_and_keeps_those_it_has(one, on
     assert imap_login(known, here)
     for setting, value in (
         ("max_load_1m", -1),
-        ("min_available_memory", "99999999G"),
-        ("min_free_disk_space", "9999999G"),
+        ("min_available_memory", 99_999_999),
+        ("min_free_disk_space", 99_999_999),
     ):
         with other_settings(one_host, **{setting: value}):
             for login in (imap_login, smtp_login):
@@ -193,7 +193,7 @@ def test_invites_let_so_many_in_until_they_end_or_are_revoked(lab, one, one_host
     made, other = call("invite", "uses=2", "days=1"), call("invite")
     token = made["token"]
     assert made["link"] == f"DCACCOUNT:https://{one.domain}/new?invite={token}"
-    with other_settings(one_host, invite_only="true"):
+    with other_settings(one_host, invite_only=True):
         assert ask(one, places[0])[0] == 403
         assert not imap_login(newcomer(one), places[0])
         # What is not an invite's is found out at the first login.
