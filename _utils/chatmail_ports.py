@@ -15,7 +15,6 @@ _PROCESSES = {
     "dovecot": {"dovecot", "imap-login"},
     "unbound": {"unbound"},
     "nginx": {"nginx"},
-    "systemd": {"systemd"},
 }
 
 

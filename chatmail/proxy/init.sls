@@ -21,9 +21,10 @@ proxy-target:
 {% endif %}
 
 # Nothing here listens on what is forwarded: connections to it would end at the relay from then on, ssh's among them.
-# Nothing but systemd, by which a relay's old host answers other relays until its ports are forwarded (tools/migrate.py).
+# Nothing but chatmail-moved.socket, by which a relay's old host answers other relays until its ports are forwarded
+# (tools/migrate.py).
 {% set ports = {} %}
-{% for port in [25, 80, 143, 443, 465, 587, 993] %}{% do ports.update({port ~ "/tcp": ["the proxy", "systemd"]}) %}{% endfor %}
+{% for port in [25, 80, 143, 443, 465, 587, 993] %}{% do ports.update({port ~ "/tcp": ["the proxy", "chatmail-moved"]}) %}{% endfor %}
 proxy-preflight:
   chatmail_preflight.passed:
     - ports: {{ ports | json }}
