@@ -54,6 +54,9 @@ def added_fields(path, user, sender, recipient, message):
             return _dialogue(connection, sender, recipient, message)
         except (OSError, EOFError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            if isinstance(error, PermissionError):
+                # In strerror's words, salt-ssh would take it for ssh's own failure, and give no result.
+                reason = "it may not"
             raise MilterError(f"{user} cannot use {path}: {reason}") from error
 
 
