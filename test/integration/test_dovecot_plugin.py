@@ -40,7 +40,7 @@ def instant(host: Host) -> bool:
 
 @pytest.fixture
 def relay(lab, one_host):
-    """The relay; afterwards it is mended, as an operator would do it."""
+    """The relay; afterwards it is fixed, as an operator would do it."""
     yield one_host
     states = apply(lab, one_host)
     assert {name: state["comment"] for name, state in states.items() if not state["result"]} == {}

@@ -70,7 +70,7 @@ def test_strangers_have_few_guesses_and_the_owner_goes_on(alice, bob, places, an
 @pytest.mark.parametrize(
     ("trouble", "end"),
     [
-        (["stop", "doveauth"], ["start", "doveauth"]),
+        (["stop", "doveauth.socket", "doveauth"], ["start", "doveauth.socket", "doveauth"]),
         (["kill", "--signal=STOP", "doveauth"], ["kill", "--signal=CONT", "doveauth"]),
     ],
     ids=["dead", "hung"],

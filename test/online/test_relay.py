@@ -1,5 +1,6 @@
 """What every relay promises to its clients and to other relays, asked from outside."""
 
+import html
 import http.client
 import json
 import re
@@ -236,7 +237,7 @@ def test_the_page_has_a_qr_code(relay):
     page = get(relay, "/")
     assert page.status == 200
     (source,) = re.findall(r'<img[^>]* src="([^"]*qr[^"]*)"', page.read().decode())
-    picture = get(relay, f"/{source.lstrip('/')}")
+    picture = get(relay, f"/{html.unescape(source).lstrip('/')}")
     assert picture.status == 200
     assert picture.getheader("Content-Type").startswith("image/")
 
