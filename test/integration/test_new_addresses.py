@@ -168,8 +168,8 @@ def test_a_machine_at_its_limits_takes_nobody_new_and_keeps_those_it_has(one, on
     assert imap_login(known, here)
     for setting, value in (
         ("max_load_1m", -1),
-        ("min_available_memory", 99_999_999),
-        ("min_free_disk_space", 99_999_999),
+        ("min_available_memory_mb", 99_999_999),
+        ("min_free_disk_space_mb", 99_999_999),
     ):
         with other_settings(one_host, **{setting: value}):
             for login in (imap_login, smtp_login):

@@ -20,7 +20,7 @@ PLACES = {
     "/policy": (200, "text/html; charset=utf-8"),
     "/main.css": (200, "text/css"),
     "/logo.svg": (200, "image/svg+xml"),
-    "/account-qr?dclogin:x": (404, "application/json"),
+    "/account-qr?dclogin:abcdefghi@_one.test?p=abcdefghijkl&v=1&ic=3": (200, "image/svg+xml"),
     "/new": (200, "application/json"),
     "/cgi-bin/newemail.py": (200, "application/json"),
     "/robots.txt": (200, "text/plain; charset=utf-8"),
