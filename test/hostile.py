@@ -199,6 +199,6 @@ def nearly_signed(source: Source, signed: bytes) -> bytes:
     """A signed message with pieces put in or over it, most of them in its first field."""
     message = signed
     for _ in range(source.randint(0, 3)):
-        at = source.randint(0, source.choice([0, message.find(b"\r\nFrom: "), len(message)]))
+        at = source.randint(0, source.choice([0, max(0, message.find(b"\r\nFrom: ")), len(message)]))
         message = message[:at] + source.choice(SIGNATURE_PIECES) + message[at + source.randint(0, 2) :]
     return message
