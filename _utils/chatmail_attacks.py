@@ -14,7 +14,7 @@ HELD_PERCENT = 80
 NETWORKS_TOLD = 3
 PASSWORDS_MANY = 100
 
-# Lines of Postfix's smtpd (anvil's limits), of chatmaild.network_share, of chatmaild.budget, and of doveauth.
+# Lines of Postfix's smtpd (anvil's limits), of chatmaild.network_share, of chatmaild.limits.budget, and of doveauth.
 _BY_POSTFIX = re.compile(
     r"Connection (?:concurrency|rate) limit exceeded: \d+ from \S*\[([0-9a-f.:]+)\] for service (\S+)"
 )

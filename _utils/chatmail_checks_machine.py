@@ -79,7 +79,7 @@ def _judge_disk(facts, relay):
                     f"make room: {look}",
                 )
             )
-        # doveauth's share, chatmaild.machine_limits.FREE_FILES_SHARE.
+        # doveauth's share, chatmaild.limits.machine.FREE_FILES_SHARE.
         elif path == facts["mailboxes"] and one["free_inodes"] < one["inodes"] // 20:
             found.append(
                 Finding(

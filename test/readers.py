@@ -23,9 +23,9 @@ from pathlib import Path
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
-from chatmaild import mime
 from chatmaild.echobot import Core
-from chatmaild.smtp_server import stuff, unstuff
+from chatmaild.message import mime
+from chatmaild.smtp.server import stuff, unstuff
 from test.unit.chatmaild.smtp_peers import free_port
 
 ADDRESS = "reader@_oracle.test"

@@ -80,7 +80,7 @@ def test_it_declares_what_it_imports(installed):
         re.findall(r"([\w.-]+)>=", subprocess.run(listed, capture_output=True, text=True, check=True).stdout)
     )
     imported = set()
-    for source in (CHECKOUT / "chatmaild/src/chatmaild").glob("*.py"):
+    for source in (CHECKOUT / "chatmaild/src/chatmaild").rglob("*.py"):
         imported |= set(re.findall(r"^\s*(?:from|import) (\w+)", source.read_text(), re.MULTILINE))
     distributions = importlib.metadata.packages_distributions()
     foreign = imported - set(sys.stdlib_module_names) - {"chatmaild"}

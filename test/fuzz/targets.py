@@ -14,16 +14,18 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 with atheris.instrument_imports(include=["chatmaild", "chatmail_schema"]):
     import chatmail_schema
-    from chatmaild import dkim, http_server, mime, openpgp, rules
-    from chatmaild.address import encode, parse_path
-    from chatmaild.dict_server import Connection, unescape
-    from chatmaild.smtp_server import InvalidData
+    from chatmaild.dovecot.dict_server import Connection, unescape
+    from chatmaild.filter import rules
+    from chatmaild.http import server as http_server
+    from chatmaild.message import dkim, mime, openpgp
+    from chatmaild.message.address import encode, parse_path
+    from chatmaild.smtp.server import InvalidData
 
 import dkim as dkimpy
 
 from test import hostile, messages, readers
 from test.signing import ForeignDomain
-from test.unit.chatmaild.dkim.conftest import Records, private, public
+from test.unit.chatmaild.message.dkim.conftest import Records, private, public
 from test.unit.chatmaild.test_dict_properties import Memory
 
 SCHEMA = yaml.safe_load((Path(__file__).parents[2] / "chatmail/defaults.yaml").read_text())

@@ -8,7 +8,7 @@ from concurrent.futures import ALL_COMPLETED, ThreadPoolExecutor, wait
 
 import pytest
 
-from chatmaild.guesses import NETWORK_BURST
+from chatmaild.limits.guesses import NETWORK_BURST
 from test.integration.mailing import imap_login, smtp_login
 from test.mail_clients import unchecked_tls
 from test.relay.delivery import User

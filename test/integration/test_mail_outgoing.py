@@ -6,7 +6,7 @@ from email import message_from_bytes
 
 import pytest
 
-from chatmaild import mime
+from chatmaild.message import mime
 from test import messages
 from test.integration.conftest import PERMISSIVE
 from test.integration.mailing import attempt, inbox, submit

@@ -8,8 +8,9 @@ import random
 
 import pytest
 
-from chatmaild import mime, openpgp, rules
-from chatmaild.smtp_server import InvalidData
+from chatmaild.filter import rules
+from chatmaild.message import mime, openpgp
+from chatmaild.smtp.server import InvalidData
 from test import readers
 from test.hostile import ATTACKER, CLEARTEXT, SAMPLE, from_value, nearly_encrypted
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import chatmail_schema
 from chatmaild import doveauth, expire, lastlogin, newemail
 from chatmaild.config import read_config
-from chatmaild.push_client import PushClient
+from chatmaild.push.client import PushClient
 from test.render.conftest import PILLARS
 from test.salt.minion import CHECKOUT
 from test.service_settings import SCHEMA

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
 
-from . import password_hash, scanner
 from .config import Config, read_config_or_exit
 from .doveauth import PROBES
 from .expire import natural
-from .mailbox import Mailbox
+from .mailboxes import password_hash, scanner
+from .mailboxes.mailbox import Mailbox
 
 CONFIG = Path("/etc/chatmail/accounts.toml")
 ORDERS = ("size", "last_login", "address")

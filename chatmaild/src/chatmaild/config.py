@@ -14,7 +14,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from .mailbox import Mailbox
+from .mailboxes.mailbox import Mailbox
 
 Settings = TypeVar("Settings")
 

@@ -17,14 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from . import dict_server, invites, password_hash
+from . import invites
 from .config import ECHOBOT_PASSWORD
-from .dict_server import DictError, Dictionary, TryLater
-from .guesses import GuessLimiter, RefusalLog
+from .dovecot import dict_server
+from .dovecot.dict_server import DictError, Dictionary, TryLater
 from .invites import Invites
-from .machine_limits import Limits, exceeded_limit
-from .mailbox import Mailbox, read_hash
-from .rate_limit import Place, SourceLimiter, place_of
+from .limits.guesses import GuessLimiter, RefusalLog
+from .limits.machine import Limits, exceeded_limit
+from .limits.rate_limit import Place, SourceLimiter, place_of
+from .mailboxes import password_hash
+from .mailboxes.mailbox import Mailbox, read_hash
 
 NOCREATE_PATH = Path("/etc/chatmail-nocreate")  # the operator's emergency brake
 LOCK_TIMEOUT = 5.0  # seconds

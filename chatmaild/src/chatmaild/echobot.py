@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import password_hash, systemd
+from . import systemd
 from .config import ECHOBOT_PASSWORD, ConfigError, read_config
+from .mailboxes import password_hash
 
 PROGRAM = "deltachat-rpc-server"
 HELP = "Send me any message and I will echo it back"

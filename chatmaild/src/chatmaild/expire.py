@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from . import mailbox, quota_expire, scanner
+from . import quota_expire
 from .config import Config, read_config_or_exit
-from .mailbox import DAY, Mailbox
+from .mailboxes import mailbox, scanner
+from .mailboxes.mailbox import DAY, Mailbox
+from .mailboxes.scanner import Content
 from .quota_expire import MIB, TARGET_PERCENT
-from .scanner import Content
 
 CONFIG = Path("/etc/chatmail/expire.toml")
 LARGE = 200_000  # bytes; a seen message above goes after `delete_large_after`

@@ -22,13 +22,10 @@ from pathlib import Path
 
 from aiosmtpd import smtp
 
-from . import dkim, http_server, ip_address, mime, smtp_client, systemd
-from .address import decode, parse_path
-from .authentication import Authenticator, is_literal
+from . import ip_address, systemd
 from .config import ConfigError, read_config
-from .rate_limit import RateLimiter
-from .resolver import Resolver
-from .rules import (
+from .filter.authentication import Authenticator, is_literal
+from .filter.rules import (
     IncomingSettings,
     OutgoingSettings,
     Refused,
@@ -41,8 +38,14 @@ from .rules import (
     is_bounce,
     outgoing_rules,
 )
-from .smtp_client import Envelope
-from .smtp_server import RECIPIENTS_MAX, Handler, Server, one_line, stuff
+from .http import server as http_server
+from .limits.rate_limit import RateLimiter
+from .message import dkim, mime
+from .message.address import decode, parse_path
+from .resolver import Resolver
+from .smtp import client as smtp_client
+from .smtp.client import Envelope
+from .smtp.server import RECIPIENTS_MAX, Handler, Server, one_line, stuff
 
 # For how long large messages wait for memory, in seconds. Delta Chat gives up an answer that takes more than a minute.
 # Mail servers have ten for the one to a message (RFC 5321 section 4.5.3.2.6); Postfix and nginx give the filter five.

@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import scanner
 from .config import Config, read_config_or_exit
 from .expire import natural
-from .mailbox import DAY, Mailbox
+from .mailboxes import scanner
+from .mailboxes.mailbox import DAY, Mailbox
 from .metrics import Gauge, account_metrics, write_atomically
 
 CONFIG = Path("/etc/chatmail/fsreport.toml")

@@ -3,9 +3,9 @@
 import logging
 from dataclasses import dataclass
 
-from . import dict_server
 from .config import Config
-from .dict_server import DictError, Dictionary
+from .dovecot import dict_server
+from .dovecot.dict_server import DictError, Dictionary
 
 PREFIX = "shared/last-login/"
 TIMESTAMP_DIGITS = 11  # Unix seconds beyond any clock, yet within what file systems store

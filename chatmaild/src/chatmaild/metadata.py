@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
-from . import dict_server
 from .config import Config, ConfigError
-from .device_tokens import DeviceTokens
-from .dict_server import DictError, Dictionary
-from .mailbox import PENDING_NOTIFICATIONS
-from .notifier import Notifier
-from .push_client import PushClient
+from .dovecot import dict_server
+from .dovecot.dict_server import DictError, Dictionary
+from .mailboxes.mailbox import PENDING_NOTIFICATIONS
+from .push.client import PushClient
+from .push.device_tokens import DeviceTokens
+from .push.notifier import Notifier
 
 # RFC 5464 has server entries below /shared; Dovecot keeps them with those of INBOX, below this.
 SERVER_PREFIX = "vendor/vendor.dovecot/pvt/server/vendor/deltachat/"

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from . import systemd
-from .rate_limit import place_of
+from .limits.rate_limit import place_of
 
 REQUEST_MAX = 16 * 1024  # octets
 BACKLOG = 1024  # connections not yet accepted

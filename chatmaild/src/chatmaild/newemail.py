@@ -22,9 +22,10 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 
-from . import http_server, invites, systemd
+from . import invites, systemd
 from .config import ConfigError, read_config
-from .http_server import Request, Response
+from .http import server as http_server
+from .http.server import Request, Response
 
 NAME_CHARACTERS = string.ascii_lowercase + string.digits
 PASSWORD_CHARACTERS = string.ascii_letters + string.digits + string.punctuation

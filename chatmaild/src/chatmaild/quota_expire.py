@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from .mailbox import DAY, Mailbox
+from .mailboxes.mailbox import DAY, Mailbox
 
 TARGET_PERCENT = 70  # of the quota; clients warn at 80
 MIB = 1024 * 1024

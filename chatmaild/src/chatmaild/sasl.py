@@ -20,8 +20,9 @@ import socket
 import sys
 from pathlib import Path
 
-from . import password_hash, systemd
-from .dict_server import BACKLOG, LINE_MAX, escape
+from . import systemd
+from .dovecot.dict_server import BACKLOG, LINE_MAX, escape
+from .mailboxes import password_hash
 
 ANSWER_S = 7  # for doveauth's answer; Postfix waits 10 seconds for ours
 FAILURE_S = 2  # until a client is told that its password is wrong, as Dovecot's auth_failure_delay

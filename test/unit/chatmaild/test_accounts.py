@@ -8,7 +8,7 @@ from chatmaild import accounts, doveauth
 from chatmaild.accounts import NoSuchAddress
 from chatmaild.config import Config, read_config
 from chatmaild.doveauth import PROBES, refusal
-from chatmaild.mailbox import DAY
+from chatmaild.mailboxes.mailbox import DAY
 
 DOMAIN = "chat.example.org"
 

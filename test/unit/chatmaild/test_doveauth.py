@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from chatmaild import doveauth
 from chatmaild.config import Config, read_config
-from chatmaild.dict_server import DictError, TryLater
 from chatmaild.doveauth import AddressBook, split_fields
+from chatmaild.dovecot.dict_server import DictError, TryLater
 from chatmaild.invites import Invites
 
 DOMAIN = "chat.example.org"

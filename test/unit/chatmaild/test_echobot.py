@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from chatmaild.echobot import HELP, answer_to
-from chatmaild.password_hash import sha512_crypt
+from chatmaild.mailboxes.password_hash import sha512_crypt
 from test.unit.chatmaild.conftest import SOURCE
 
 MESSAGE = {

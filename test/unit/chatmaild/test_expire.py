@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatmaild import expire, mailbox
+from chatmaild import expire
 from chatmaild.config import read_config
 from chatmaild.expire import LARGE, Limits, is_expired
-from chatmaild.mailbox import DAY
+from chatmaild.mailboxes import mailbox
+from chatmaild.mailboxes.mailbox import DAY
 
 USER = "user12345@chat.example.org"
 ECHO = "echo@chat.example.org"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from chatmaild import mime
+from chatmaild.message import mime
 from test import activation, messages
 from test.service_settings import write_settings
 from test.unit.chatmaild.conftest import SOURCE, disturb
@@ -26,9 +26,10 @@ ALICE, BOB, CAROL = f"alice@{DOMAIN}", f"bob@{DOMAIN}", "carol@example.net"
 ENCRYPTION_NEEDED = "523 Encryption Needed: Invalid Unencrypted Mail"
 FORWARDED = "(forwarded from 127.0.0.1)"
 
-# Signatures are the matter of dkim/test_in_the_filter.py; here all that is incoming counts as signed.
+# Signatures are the matter of message/dkim/test_in_the_filter.py; here all that is incoming counts as signed.
 UNSIGNED_PASSES = """
-from chatmaild import dkim, filtermail
+from chatmaild import filtermail
+from chatmaild.message import dkim
 
 async def verify(message, domain, resolver, run):
     pass

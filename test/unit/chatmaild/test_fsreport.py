@@ -7,10 +7,11 @@ import time
 
 import pytest
 
-from chatmaild import fsreport, mailbox
+from chatmaild import fsreport
 from chatmaild.config import read_config
 from chatmaild.fsreport import Report, make_report, short
-from chatmaild.mailbox import DAY
+from chatmaild.mailboxes import mailbox
+from chatmaild.mailboxes.mailbox import DAY
 
 LONG_AGO = 50  # days
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from chatmaild.config import read_config
-from chatmaild.dict_server import DictError
+from chatmaild.dovecot.dict_server import DictError
 from chatmaild.lastlogin import LastLogins, Settings
 
 USER = "user12345@chat.example.org"

@@ -10,7 +10,7 @@ import pytest
 
 from chatmaild import metadata
 from chatmaild.config import Config, read_config
-from chatmaild.device_tokens import TOKEN_MAX, TOKENS_MAX
+from chatmaild.push.device_tokens import TOKEN_MAX, TOKENS_MAX
 from test.push_server import PushServer
 
 USER = "user12345@chat.example.org"

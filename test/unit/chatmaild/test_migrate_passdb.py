@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from chatmaild.config import read_config
-from chatmaild.mailbox import DAY
+from chatmaild.mailboxes.mailbox import DAY
 from chatmaild.migrate_passdb import MigrationError, Settings, migrate
 
 DOMAIN = "chat.example.org"

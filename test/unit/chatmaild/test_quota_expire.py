@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatmaild.mailbox import DAY, Mailbox
+from chatmaild.mailboxes.mailbox import DAY, Mailbox
 from chatmaild.quota_expire import (
     MESSAGES_PER_MIB,
     MIB,

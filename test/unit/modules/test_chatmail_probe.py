@@ -5,7 +5,7 @@ import smtplib
 import pytest
 
 from _modules import chatmail_probe
-from chatmaild import mime, openpgp
+from chatmaild.message import mime, openpgp
 
 
 @pytest.fixture

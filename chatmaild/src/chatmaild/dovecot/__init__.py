@@ -1,0 +1,1 @@
+"""Dovecot's protocol for dictionaries, by which it asks our services."""

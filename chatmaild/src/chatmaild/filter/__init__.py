@@ -1,0 +1,1 @@
+"""Which mail passes: whose it is (`authentication`), and what it may hold (`rules`)."""

@@ -1,0 +1,233 @@
+"""Which messages may pass the filter: what users may send, and what others may.
+
+All that is asked here can be answered from envelope, message and the mailboxes' flags. Whether a message is from the
+author whom it names is `authentication`'s question.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..config import Config
+from ..mailboxes.mailbox import without_detail
+from ..message import mime, openpgp
+from ..message.address import parse_from, same
+from ..smtp.client import Envelope
+from ..smtp.server import InvalidData, one_line, unstuff
+from .authentication import is_literal
+
+ENCRYPTION_NEEDED = "523 Encryption Needed: Invalid Unencrypted Mail"
+SECUREJOIN_REQUESTS = (b"vc-request", b"vg-request")
+SECUREJOIN_TEXT_MAX = 1000  # octets
+
+_ROUTING = frozenset("@%!")  # in a local part Postfix may read them as a way to another host
+_QUOTED_PAIR = re.compile(r"\\(.)")  # RFC 5321 section 4.1.2
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Config):
+    """What both filters read."""
+
+    max_message_size: int  # octets
+    filtermail_host: str
+    postfix_host: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutgoingSettings(Settings):
+    """What the filter for mail that users submit reads."""
+
+    max_user_send_per_minute: int
+    max_user_send_burst_size: int
+    passthrough_senders: tuple[str, ...]
+    passthrough_recipients: tuple[str, ...]
+    postfix_reinject_port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncomingSettings(Settings):
+    """What the filter for mail from other servers reads."""
+
+    postfix_reinject_port_incoming: int
+
+
+class Refused(Exception):
+    """A rule refuses the message; the text is the SMTP reply."""
+
+
+Rules = Callable[[Config, Envelope, mime.Entity], Envelope]
+
+
+def examine(
+    rules: Rules, config: Settings, envelope: Envelope, data: bytes | bytearray
+) -> tuple[Envelope, mime.Entity]:
+    """Apply all rules to one message.
+
+    :param data: the message, dot-stuffed.
+    :returns: the envelope with which the message goes on, without recipients it is to be dropped; and the message.
+    :raises Refused: it does not go on.
+    """
+    try:
+        message = unstuff(data)
+    except InvalidData:
+        raise Refused("500 Invalid DATA") from None
+    if len(message) > config.max_message_size:
+        raise Refused("552 Message exceeds maximum size")
+    try:
+        entity = mime.parse(message)
+    except mime.MalformedMessage as error:
+        raise Refused(f"500 Failed to parse message: {error}") from error
+    return rules(config, envelope, entity), entity
+
+
+def outgoing_rules(config: OutgoingSettings, envelope: Envelope, message: mime.Entity) -> Envelope:
+    """What a user may send: encrypted mail, under the own address; see `examine`."""
+    recipients = [to for to in envelope.recipients if not is_disabled(config, to)]
+    author = from_address(message)
+    if not same(author, envelope.sender):
+        raise Refused(f"500 Invalid FROM <{author}> for <{envelope.sender}>")
+    why_not = unencrypted(message, outgoing=True)
+    logger.info("Outgoing: Filtering %s mail.", "unencrypted" if why_not else "encrypted")
+    if not (
+        not why_not
+        or is_securejoin_request(message)
+        or any(same(envelope.sender, item) for item in config.passthrough_senders)
+        or is_autocrypt_setup(message, envelope.sender, recipients)
+        or all(passes_recipient(config, to) for to in recipients)
+    ):
+        logger.info("Rejected unencrypted mail")
+        raise Refused(why_not)
+    if is_disabled(config, envelope.sender):
+        recipients = []
+    return Envelope(envelope.sender, recipients)
+
+
+def incoming_rules(config: Settings, envelope: Envelope, message: mime.Entity) -> Envelope:
+    """What others may send: encrypted mail, and bounces; see `examine`. `IncomingFilter` checks where it is from."""
+    author = from_address(message)
+    recipients = [to for to in envelope.recipients if not is_disabled(config, to)]
+    why_not = unencrypted(message, outgoing=False)
+    logger.info("Incoming: Filtering %s mail.", "unencrypted" if why_not else "encrypted")
+    if why_not and not is_securejoin_request(message):
+        if is_bounce(message, author):
+            logger.info("Incoming: Filtering mailer-daemon message from %s", one_line(author))
+        elif is_literal(author) or any(enforces_e2ee(config, to) for to in recipients):
+            logger.info("Rejected unencrypted mail")
+            raise Refused(why_not)
+    # Forwarders rewrite the sender, forgers choose it: no bounce may go to an address that is not the author's.
+    sender = envelope.sender if same(author, envelope.sender) else ""
+    return Envelope(sender, recipients)
+
+
+def from_address(message: mime.Entity) -> str:
+    """The author. RFC 5322 section 3.6 has exactly one From field; clients show one of several, DKIM checks another.
+
+    :raises Refused: there is not exactly one field with exactly one address.
+    """
+    values = message.values(b"from")
+    if len(values) != 1:
+        raise Refused(f"500 Invalid FROM header: {len(values)} fields, allowed is one")
+    author = parse_from(values[0])
+    if author is None:
+        raise Refused("500 Invalid FROM header: allowed is one address, such as: Name <user@example.org>")
+    return author
+
+
+def unencrypted(message: mime.Entity, *, outgoing: bool) -> str:
+    """The reply to a message that is not encrypted, "" for one that is; who sends PGP/MIME is told what is wrong."""
+    try:
+        openpgp.require_encrypted_message(message, outgoing=outgoing)
+    except openpgp.NotEncrypted as error:
+        return f"{ENCRYPTION_NEEDED} ({error})" if str(error) else ENCRYPTION_NEEDED
+    return ""
+
+
+def is_securejoin_request(message: mime.Entity) -> bool:
+    """Whether this is the one cleartext message by which a contact without known key is asked for it.
+
+    It is one text, which may be the only part of a multipart.
+    """
+    try:
+        if message.value(b"secure-join") not in SECUREJOIN_REQUESTS:
+            return False
+        part = message
+        if message.content_type().startswith("multipart/"):
+            (part,) = message.parts(1, padding=mime.no_text)
+        if part.content_type() != "text/plain" or part.end - part.start > SECUREJOIN_TEXT_MAX:
+            return False
+        text = part.body().strip().lower()
+    except ValueError:  # malformed, or no part
+        return False
+    return text in [b"secure-join: " + request for request in SECUREJOIN_REQUESTS]
+
+
+def is_autocrypt_setup(message: mime.Entity, sender: str, recipients: list[str]) -> bool:
+    """Whether a user sends the own key to the own other devices (Autocrypt 1.1 section 4.4)."""
+    return (
+        len(recipients) == 1
+        and same(recipients[0], sender)
+        and message.values(b"subject") == [b"Autocrypt Setup Message"]
+        and _has_type(message, "multipart/mixed")
+    )
+
+
+def is_bounce(message: mime.Entity, author: str) -> bool:
+    """Whether a mail server reports on a delivery (RFC 3464)."""
+    return (
+        any(message.values(b"auto-submitted"))
+        and author.lower().startswith("mailer-daemon@")
+        and _has_type(message, "multipart/report")
+    )
+
+
+def _has_type(message: mime.Entity, content_type: str) -> bool:
+    try:
+        return message.content_type() == content_type
+    except mime.MalformedMessage:
+        return False
+
+
+def passes_recipient(config: OutgoingSettings, recipient: str) -> bool:
+    """Whether an item of passthrough_recipients, an address or ``@domain``, lets cleartext to `recipient` pass."""
+    address = recipient.lower()
+    return any(
+        address == item or (item.startswith("@") and address.endswith(item))
+        for item in map(str.lower, config.passthrough_recipients)
+    )
+
+
+def is_disabled(config: Settings, address: str) -> bool:
+    """Whether the operator has shut `address` off."""
+    try:
+        return config.mailbox(delivery_address(config, address)).is_disabled()
+    except ValueError:
+        return False
+
+
+def enforces_e2ee(config: Settings, recipient: str) -> bool:
+    """Whether `recipient` refuses cleartext; so does what may be another spelling of such an address."""
+    try:
+        return config.mailbox(delivery_address(config, recipient)).enforces_e2ee()
+    except ValueError:
+        return True
+
+
+def delivery_address(config: Settings, address: str) -> str:
+    """The address that Postfix and Dovecot take `address` for, however it is spelled.
+
+    A quoted local part means what is in the quotes, one without a domain gets ours (myorigin), and the dot at the end
+    of an absolute domain goes.
+
+    :raises ValueError: what the quotes held looks like a route, which Postfix resolves in ways that are not known here.
+    """
+    local_part, at, domain = address.rpartition("@")
+    if not at:
+        local_part, domain = address, config.mail_domain
+    if local_part.startswith('"'):
+        local_part = _QUOTED_PAIR.sub(r"\1", local_part[1:-1])
+    if not _ROUTING.isdisjoint(local_part):
+        raise ValueError("routes are not resolved")
+    return without_detail(f"{local_part}@{domain.rstrip('.')}")

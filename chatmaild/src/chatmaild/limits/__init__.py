@@ -1,0 +1,1 @@
+"""What one client, one network or the whole machine may use up."""

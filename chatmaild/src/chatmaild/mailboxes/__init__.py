@@ -1,0 +1,1 @@
+"""Mailboxes as they are on disk."""

@@ -1,0 +1,1 @@
+"""Device tokens, and the notifications that wake devices."""
