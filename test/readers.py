@@ -25,7 +25,7 @@ from aiosmtpd.smtp import AuthResult
 
 from chatmaild.echobot import Core
 from chatmaild.message import mime
-from chatmaild.smtp.server import stuff, unstuff
+from chatmaild.smtp.data import stuff, unstuff
 from test.unit.chatmaild.smtp_peers import free_port
 
 ADDRESS = "reader@_oracle.test"

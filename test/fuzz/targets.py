@@ -19,7 +19,7 @@ with atheris.instrument_imports(include=["chatmaild", "chatmail_schema"]):
     from chatmaild.http import server as http_server
     from chatmaild.message import dkim, mime, openpgp
     from chatmaild.message.address import encode, parse_path
-    from chatmaild.smtp.server import InvalidData
+    from chatmaild.smtp.data import InvalidData
 
 import dkim as dkimpy
 

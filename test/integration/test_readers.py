@@ -10,7 +10,7 @@ import pytest
 
 from chatmaild.filter import rules
 from chatmaild.message import mime, openpgp
-from chatmaild.smtp.server import InvalidData
+from chatmaild.smtp.data import InvalidData
 from test import readers
 from test.hostile import ATTACKER, CLEARTEXT, SAMPLE, from_value, nearly_encrypted
 

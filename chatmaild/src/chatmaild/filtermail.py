@@ -44,8 +44,10 @@ from .message import dkim, mime
 from .message.address import decode, parse_path
 from .resolver import Resolver
 from .smtp import client as smtp_client
+from .smtp import replies
 from .smtp.client import Envelope
-from .smtp.server import RECIPIENTS_MAX, Handler, Server, one_line, stuff
+from .smtp.data import stuff
+from .smtp.server import RECIPIENTS_MAX, Handler, Server
 
 # For how long large messages wait for memory, in seconds. Delta Chat gives up an answer that takes more than a minute.
 # Mail servers have ten for the one to a message (RFC 5321 section 4.5.3.2.6); Postfix and nginx give the filter five.
@@ -71,7 +73,7 @@ class Filter(Handler):
         self._examiner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="examine")
 
     async def handle_DATA(self, server: smtp.SMTP, session: smtp.Session, envelope: smtp.Envelope) -> str:
-        """Take responsibility for a message or refuse it; see `smtp_server.Handler`.
+        """Take responsibility for a message or refuse it; see `smtp.server.Handler`.
 
         :returns: the reply to DATA.
         """
@@ -89,13 +91,13 @@ class Filter(Handler):
                 if onward.recipients:
                     await smtp_client.send(self._destination, onward, data)
         except TimeoutError:
-            return "451 I/O error"
+            return replies.IO_ERROR
         except (Refused, smtp_client.DeliveryFailed) as refusal:
             return str(refusal)
         except OSError as error:
             logger.error("Cannot look for the flags of a mailbox: %s", error.strerror)
-            return "451 Local error"
-        return "250 OK"
+            return replies.LOCAL_ERROR
+        return replies.OK
 
     async def _examine(self, envelope: Envelope, data: bytes | bytearray) -> Envelope:
         run = self._in_place if len(data) <= IN_PLACE_MAX else self._in_thread
@@ -136,8 +138,8 @@ class HttpDelivery:
             reply = str(refusal)
         else:
             reply = await self._incoming.deliver(envelope, stuff(request.body))
-        status = HTTPStatus.OK if reply.startswith("250 ") else HTTPStatus.BAD_REQUEST
-        return http_server.Response(status, one_line(reply))
+        status = HTTPStatus.OK if replies.is_success(reply) else HTTPStatus.BAD_REQUEST
+        return http_server.Response(status, replies.one_line(reply))
 
     def _envelope(self, request: http_server.Request) -> Envelope:
         """The envelope in X-MAIL-FROM, which the null sender does without, and X-MAIL-TO, once for each recipient.
@@ -150,17 +152,17 @@ class HttpDelivery:
         senders = request.values(b"x-mail-from")
         sender = parse_path(decode(senders[0])) if senders and senders[0] else ""
         if sender is None or len(senders) > 1:
-            raise Refused("500 Invalid address in X-MAIL-FROM")
+            raise Refused(replies.invalid_sender("X-MAIL-FROM"))
         recipients = [parse_path(decode(value)) for value in request.values(b"x-mail-to")]
         if not recipients:
-            raise Refused("503 5.5.1 X-MAIL-TO is needed")
+            raise Refused(replies.RECIPIENT_FIELD_NEEDED)
         if len(recipients) > RECIPIENTS_MAX:
-            raise Refused("452 4.5.3 Too many recipients")
+            raise Refused(replies.TOO_MANY_RECIPIENTS)
         for recipient in recipients:
             if not recipient:
-                raise Refused("501 5.1.3 Invalid address in X-MAIL-TO")
+                raise Refused(replies.invalid_recipient("X-MAIL-TO"))
             if not self._is_ours(recipient):
-                raise Refused(f"550 5.7.1 <{recipient}>: Relay access denied")
+                raise Refused(replies.relay_denied(recipient))
         addresses = request.values(b"x-real-ip")
         client = ip_address.parse(decode(addresses[0])) if len(addresses) == 1 else None
         return Envelope(sender, recipients, client)
@@ -189,10 +191,10 @@ class IncomingFilter(Filter):
                 await self._authenticator.check_returned(message, envelope.recipients, run)
         except dkim.NotVerified as reason:
             logger.info("Incoming: %s", reason)
-            raise Refused(f"554 5.7.1 {reason}") from reason
+            raise Refused(replies.not_authenticated(reason)) from reason
         except dkim.TryAgain as reason:
             logger.info("Incoming: %s", reason)
-            raise Refused(f"451 4.7.5 {reason}") from reason
+            raise Refused(replies.authentication_failed_for_now(reason)) from reason
 
 
 class OutgoingFilter(Filter):
@@ -216,11 +218,11 @@ class OutgoingFilter(Filter):
         """
         if address:
             if address.count("@") != 1:
-                return f"500 Invalid from address <{address}>"
+                return replies.sender_without_domain(address)
             if not self._limiter.allow(self._account(address)):
-                return f"450 4.7.1: Too much mail from <{address}>; try again later"
+                return replies.too_much_mail(address)
         envelope.mail_from = address
-        return "250 OK"
+        return replies.OK
 
     async def _authenticate(self, message: mime.Entity, envelope: Envelope, run: dkim.Run) -> None:
         """Postfix knows by the login whose envelope sender it is, and `outgoing_rules` compares the author with it."""

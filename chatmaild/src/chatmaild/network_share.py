@@ -21,6 +21,7 @@ from pathlib import Path
 
 from . import systemd
 from .limits.rate_limit import place_of
+from .smtp import replies
 
 REQUEST_MAX = 16 * 1024  # octets
 BACKLOG = 1024  # connections not yet accepted
@@ -29,7 +30,6 @@ FRESH_SECONDS = 0.1  # for how long a count holds: of each 100,000 sockets takes
 REPORT_SECONDS = 60
 REPORTED_MAX = 20  # networks, those refused most often
 PASSES = "DUNNO"
-REFUSED = "421 4.7.0 Too many connections from your network at a time; try again later"
 # Local address and port, remote address, state: established, or closed by the client alone (proc(5), tcp_states.h).
 _SOCKET = re.compile(r"^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) ([0-9A-F]{8,32}):[0-9A-F]{4} 0[18] ", re.MULTILINE)
 
@@ -85,7 +85,7 @@ class Shares:
             return PASSES
         self._held[key] -= 1
         self._refused[key] += 1
-        return REFUSED
+        return replies.TOO_MANY_CONNECTIONS
 
     def report(self) -> None:
         """Log what was refused since the last time; `chatmail_relay.status` reads it."""

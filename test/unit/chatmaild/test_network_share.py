@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatmaild.network_share import PASSES, REFUSED, Shares, established, serve, tables
+from chatmaild.network_share import PASSES, Shares, established, serve, tables
+from chatmaild.smtp.replies import TOO_MANY_CONNECTIONS as REFUSED
 from test.unit.chatmaild.smtp_peers import TIMEOUT_S
 
 

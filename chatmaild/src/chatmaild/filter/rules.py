@@ -13,11 +13,11 @@ from ..config import Config
 from ..mailboxes.mailbox import without_detail
 from ..message import mime, openpgp
 from ..message.address import parse_from, same
+from ..smtp import replies
 from ..smtp.client import Envelope
-from ..smtp.server import InvalidData, one_line, unstuff
+from ..smtp.data import InvalidData, unstuff
 from .authentication import is_literal
 
-ENCRYPTION_NEEDED = "523 Encryption Needed: Invalid Unencrypted Mail"
 SECUREJOIN_REQUESTS = (b"vc-request", b"vg-request")
 SECUREJOIN_TEXT_MAX = 1000  # octets
 
@@ -73,13 +73,13 @@ def examine(
     try:
         message = unstuff(data)
     except InvalidData:
-        raise Refused("500 Invalid DATA") from None
+        raise Refused(replies.INVALID_DATA) from None
     if len(message) > config.max_message_size:
-        raise Refused("552 Message exceeds maximum size")
+        raise Refused(replies.TOO_LARGE)
     try:
         entity = mime.parse(message)
     except mime.MalformedMessage as error:
-        raise Refused(f"500 Failed to parse message: {error}") from error
+        raise Refused(replies.unparsable(error)) from error
     return rules(config, envelope, entity), entity
 
 
@@ -88,7 +88,7 @@ def outgoing_rules(config: OutgoingSettings, envelope: Envelope, message: mime.E
     recipients = [to for to in envelope.recipients if not is_disabled(config, to)]
     author = from_address(message)
     if not same(author, envelope.sender):
-        raise Refused(f"500 Invalid FROM <{author}> for <{envelope.sender}>")
+        raise Refused(replies.author_is_not_sender(author, envelope.sender))
     why_not = unencrypted(message, outgoing=True)
     logger.info("Outgoing: Filtering %s mail.", "unencrypted" if why_not else "encrypted")
     if not (
@@ -113,7 +113,7 @@ def incoming_rules(config: Settings, envelope: Envelope, message: mime.Entity) -
     logger.info("Incoming: Filtering %s mail.", "unencrypted" if why_not else "encrypted")
     if why_not and not is_securejoin_request(message):
         if is_bounce(message, author):
-            logger.info("Incoming: Filtering mailer-daemon message from %s", one_line(author))
+            logger.info("Incoming: Filtering mailer-daemon message from %s", replies.one_line(author))
         elif is_literal(author) or any(enforces_e2ee(config, to) for to in recipients):
             logger.info("Rejected unencrypted mail")
             raise Refused(why_not)
@@ -129,10 +129,10 @@ def from_address(message: mime.Entity) -> str:
     """
     values = message.values(b"from")
     if len(values) != 1:
-        raise Refused(f"500 Invalid FROM header: {len(values)} fields, allowed is one")
+        raise Refused(replies.invalid_author(f"{len(values)} fields, allowed is one"))
     author = parse_from(values[0])
     if author is None:
-        raise Refused("500 Invalid FROM header: allowed is one address, such as: Name <user@example.org>")
+        raise Refused(replies.invalid_author("allowed is one address, such as: Name <user@example.org>"))
     return author
 
 
@@ -141,7 +141,7 @@ def unencrypted(message: mime.Entity, *, outgoing: bool) -> str:
     try:
         openpgp.require_encrypted_message(message, outgoing=outgoing)
     except openpgp.NotEncrypted as error:
-        return f"{ENCRYPTION_NEEDED} ({error})" if str(error) else ENCRYPTION_NEEDED
+        return replies.encryption_needed(str(error))
     return ""
 
 

@@ -17,6 +17,7 @@ import h11
 from ..connections import ACCEPT_AT_ONCE, BACKLOG, DRAIN_SECONDS, stop_accepting
 from ..limits.budget import Budget, Reservation
 from ..limits.rate_limit import place_of
+from ..smtp import replies
 
 HEADERS_MAX = 64 * 1024  # octets of a request before its body; a thousand recipients fit
 READ_SECONDS = 60  # for a peer that is silent, within a request or between two
@@ -24,8 +25,6 @@ REQUEST_SECONDS = 300  # until a request has arrived; nginx hands it on when it 
 CONNECTIONS_MAX = 200
 CHUNK = 64 * 1024  # octets
 LINGER_SECONDS = 5
-_TOO_LARGE = "552 Message exceeds maximum size"
-_BUSY = "452 4.3.1 Too many large messages at a time; try again later"
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +132,7 @@ class Server:
             return await self._handler(request)
         except Exception as error:  # a fault of ours must look like one, so that the client tries again
             logger.error("a request failed", exc_info=error)
-            return Response(HTTPStatus.INTERNAL_SERVER_ERROR, "451 Local error")
+            return Response(HTTPStatus.INTERNAL_SERVER_ERROR, replies.LOCAL_ERROR)
 
 
 class _Connection:
@@ -174,15 +173,15 @@ class _Connection:
         length = int(dict(headers).get(b"content-length", b"0"))  # h11 has checked that it is one number
         body = bytearray()
         if length > max_body:
-            raise _Refused(Response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE))
+            raise _Refused(Response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, replies.TOO_LARGE))
         if not await reservation.cover(length):
-            raise _Refused(Response(HTTPStatus.SERVICE_UNAVAILABLE, _BUSY))
+            raise _Refused(Response(HTTPStatus.SERVICE_UNAVAILABLE, replies.NO_ROOM))
         while isinstance(event := await self._event(), h11.Data):
             body += event.data
             if len(body) > max_body:
-                raise _Refused(Response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE))
+                raise _Refused(Response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, replies.TOO_LARGE))
             if not await reservation.cover(len(body), max_body):
-                raise _Refused(Response(HTTPStatus.SERVICE_UNAVAILABLE, _BUSY))
+                raise _Refused(Response(HTTPStatus.SERVICE_UNAVAILABLE, replies.NO_ROOM))
         return Request(head.method.decode(), head.target.decode(), headers, body)
 
     def may_respond(self) -> bool:

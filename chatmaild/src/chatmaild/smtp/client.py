@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from .. import ip_address
 from ..message import address
+from . import replies
 
 CONNECT_SECONDS = 60
 # Bounds all steps together: Postfix waits 100 s for the filter's answer (smtpd_proxy_timeout).
@@ -67,7 +68,7 @@ async def send(destination: Destination, envelope: Envelope, data: bytes | bytea
             finally:
                 connection.close()
     except (ConnectionError, TimeoutError) as error:
-        raise DeliveryFailed("451 I/O error") from error
+        raise DeliveryFailed(replies.IO_ERROR) from error
 
 
 async def _connect(destination: Destination) -> "_Connection":
@@ -75,7 +76,7 @@ async def _connect(destination: Destination) -> "_Connection":
         async with asyncio.timeout(CONNECT_SECONDS):
             reader, writer = await asyncio.open_connection(destination.host, destination.port)
     except OSError as error:
-        raise DeliveryFailed("450 4.4.1 Cannot connect to the mail server behind the filter") from error
+        raise DeliveryFailed(replies.CANNOT_CONNECT) from error
     return _Connection(destination.host, reader, writer)
 
 
@@ -134,8 +135,8 @@ class _Connection:
         if reply.code == code:
             return
         if reply.code < 400:
-            raise DeliveryFailed("451 Local error")  # not what was asked for, and no refusal that could be passed on
-        raise DeliveryFailed(f"{reply.code} {reply.text} (forwarded from {self._host})")
+            raise DeliveryFailed(replies.LOCAL_ERROR)  # not what was asked for, and no refusal that could be passed on
+        raise DeliveryFailed(replies.forwarded(reply.code, reply.text, self._host))
 
     async def _reply(self) -> _Reply:
         """Read a reply of one or more lines (RFC 5321 section 4.2.1); the text is collapsed to one line."""

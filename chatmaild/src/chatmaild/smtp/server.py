@@ -23,6 +23,8 @@ from ..connections import ACCEPT_AT_ONCE, BACKLOG, DRAIN_SECONDS, QUIET_SECONDS,
 from ..limits.budget import GROWTH, WAIT_SECONDS, Budget, Reservation
 from ..limits.rate_limit import place_of
 from ..message import address
+from . import replies
+from .data import InvalidData
 
 LINE_MAX = 8192  # octets of a command; RFC 5321 section 4.5.3.1.4 says 512 plus what extensions add
 RECIPIENTS_MAX = 1000  # Postfix's smtpd_recipient_limit
@@ -30,44 +32,10 @@ IDLE_SECONDS = 330  # Postfix's own clients time out after 300 s (smtpd_timeout)
 LINGER_SECONDS = 5
 LARGE_MESSAGES = 4  # how many of full size a process holds at a time
 
-_NOT_RECOGNIZED = "500 Command not recognized"
-_NO_ROOM = "452 4.3.1 Too many large messages at a time; try again later"
 _SIZE = re.compile(r" SIZE=([0-9]{1,20})(?= |$)", re.IGNORECASE)  # RFC 1870 section 6
-_REPLY_TEXT = re.compile(r"[^\x20-\x7e]")
 _ALL = sys.maxsize  # octets to read: whatever has arrived
 
 logger = logging.getLogger(__name__)
-
-
-class InvalidData(ValueError):
-    """Message data with stray CR, LF or dot, which the next server might take for the end (SMTP smuggling)."""
-
-
-def unstuff(data: bytes | bytearray) -> bytes | bytearray:
-    """The message in dot-stuffed `data` (RFC 5321 section 4.5.2).
-
-    :raises InvalidData: it is empty, a line does not end in CRLF, CR or LF stand alone, or a line is a single dot.
-    """
-    line_ends = data.count(b"\r\n")
-    if not data.endswith(b"\r\n") or data.count(b"\r") != line_ends or data.count(b"\n") != line_ends:
-        raise InvalidData
-    if data.startswith(b".\r\n") or b"\r\n.\r\n" in data:
-        raise InvalidData
-    if data.startswith(b"."):
-        data = data[1:]
-    return data.replace(b"\r\n.", b"\r\n") if b"\r\n." in data else data
-
-
-def stuff(message: bytes | bytearray) -> bytes | bytearray:
-    """Undo `unstuff`."""
-    if message.startswith(b"."):
-        message = b"." + message
-    return message.replace(b"\r\n.", b"\r\n..") if b"\r\n." in message else message
-
-
-def one_line(reply: str) -> str:
-    """`reply` fit to be sent: printable ASCII, and short enough for RFC 5321 section 4.5.3.1.5."""
-    return _REPLY_TEXT.sub("?", reply)[:500]
 
 
 class Handler:
@@ -81,23 +49,23 @@ class Handler:
 
     async def handle_HELO(self, server: SMTP, session: Session, envelope: Envelope, hostname: str) -> str:
         """The reply to HELO."""
-        return "250-filtermail\r\n250 OK"
+        return f"250-filtermail\r\n{replies.OK}"
 
     async def handle_EHLO(
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         """The replies to EHLO and LHLO, in the place of aiosmtpd's `responses`."""
         xforward = "250-XFORWARD ADDR\r\n" if self.wants_client else ""
-        return [f"250-filtermail\r\n{xforward}250-8BITMIME\r\n250 OK"]
+        return [f"250-filtermail\r\n{xforward}250-8BITMIME\r\n{replies.OK}"]
 
     async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """The reply to QUIT."""
-        return "221 OK"
+        return replies.CLOSING
 
     async def handle_exception(self, error: Exception) -> str:
         """The reply where this program has a fault: the client shall keep the message."""
         logger.error("Fault in the filter", exc_info=error)
-        return "451 Local error"
+        return replies.LOCAL_ERROR
 
 
 class CommandReader:
@@ -166,7 +134,7 @@ class Connection(SMTP):
     async def push(self, status: str) -> None:
         """Send a reply."""
         # So begin the texts that aiosmtpd's command loop has for what it does not understand.
-        await super().push(_NOT_RECOGNIZED if status.startswith("500 Error: ") else status)
+        await super().push(replies.NOT_RECOGNIZED if status.startswith("500 Error: ") else status)
         if self._server.draining and self.is_idle():
             self.dismiss()
 
@@ -180,7 +148,7 @@ class Connection(SMTP):
 
     def dismiss(self) -> None:
         """Tell the client, which has no transaction open, that the service ends."""
-        self._writer.write(b"421 4.3.2 Service shutting down\r\n")
+        self._writer.write(f"{replies.SHUTTING_DOWN}\r\n".encode())
         self._writer.close()
 
     async def wait_closed(self) -> None:
@@ -191,39 +159,39 @@ class Connection(SMTP):
 
     async def smtp_XFORWARD(self, arg: str | None) -> None:
         """Take the address of Postfix's client (XFORWARD_README)."""
-        await self.push(self._xforward(arg or "") if self.event_handler.wants_client else _NOT_RECOGNIZED)
+        await self.push(self._xforward(arg or "") if self.event_handler.wants_client else replies.NOT_RECOGNIZED)
 
     def _xforward(self, argument: str) -> str:
         if self.in_transaction():
-            return "503 5.5.1 XFORWARD comes before MAIL FROM"
+            return replies.XFORWARD_TOO_LATE
         name, _, value = argument.strip().partition("=")
         client = ip_address.forwarded(value)
         if name.upper() != "ADDR" or (client is None and value.upper() != ip_address.UNAVAILABLE):
-            return "501 5.5.4 XFORWARD takes ADDR= and an IP address"
+            return replies.XFORWARD_SYNTAX
         self.session.client = client
-        return "250 OK"
+        return replies.OK
 
     async def smtp_MAIL(self, arg: str | None) -> None:
         """Take the sender (RFC 5321 section 4.1.1.2) unless the handler refuses it."""
-        status = one_line(await self._mail(arg or ""))
+        status = replies.one_line(await self._mail(arg or ""))
         self._has_begun = True
         await self.push(status)
 
     async def _mail(self, argument: str) -> str:
         if not argument.upper().startswith("FROM:"):
-            return _NOT_RECOGNIZED
+            return replies.NOT_RECOGNIZED
         if self.in_transaction():
-            return "503 5.5.1 Sender already given; RSET starts over"
+            return replies.SENDER_ALREADY_GIVEN
         sender = address.parse_path(argument[len("FROM:") :])
         if sender is None:
-            return "500 Invalid address in MAIL FROM"
+            return replies.invalid_sender("MAIL FROM")
         declared = _SIZE.search(argument)
         self._declared_size = min(int(declared[1]), self._server.max_message_size) if declared else 0
         status = await self._call_handler_hook("MAIL", sender, [])
         if status is not MISSING:
             return status
         self.envelope.mail_from = sender
-        return "250 OK"
+        return replies.OK
 
     async def smtp_RCPT(self, arg: str | None) -> None:
         """Take a recipient (RFC 5321 section 4.1.1.3)."""
@@ -231,35 +199,35 @@ class Connection(SMTP):
 
     def _rcpt(self, argument: str) -> str:
         if not argument.upper().startswith("TO:"):
-            return _NOT_RECOGNIZED
+            return replies.NOT_RECOGNIZED
         if not self.in_transaction():
-            return "503 5.5.1 MAIL FROM is needed before RCPT TO"
+            return replies.SENDER_NEEDED
         recipient = address.parse_path(argument[len("TO:") :])
         if not recipient:
-            return "501 5.1.3 Invalid address in RCPT TO"
+            return replies.invalid_recipient("RCPT TO")
         if len(self.envelope.rcpt_tos) >= RECIPIENTS_MAX:
-            return "452 4.5.3 Too many recipients"
+            return replies.TOO_MANY_RECIPIENTS
         self.envelope.rcpt_tos.append(recipient)
-        return "250 OK"
+        return replies.OK
 
     async def smtp_DATA(self, arg: str | None) -> None:
         """Take a message (RFC 5321 section 4.1.1.4)."""
         if not self.envelope.rcpt_tos:
-            await self.push("503 5.5.1 MAIL FROM and RCPT TO are needed before DATA")
+            await self.push(replies.RECIPIENT_NEEDED)
             return
         place = place_of(str(self.session.client))
         with self._server.budget.reservation(place.network if place else "") as reservation:
             if not await reservation.cover(self._declared_size + GROWTH):
                 self._set_post_data_state()
-                await self.push(_NO_ROOM)
+                await self.push(replies.NO_ROOM)
                 return
-            await self.push("354 End data with <CR><LF>.<CR><LF>")
+            await self.push(replies.START_DATA)
             try:
                 self.envelope.content, refusal = await self._message_data(reservation)
                 status = refusal or await self._call_handler_hook("DATA")
             except InvalidData:
                 # Where this message ends is now anybody's guess.
-                await self.push("500 Invalid DATA")
+                await self.push(replies.INVALID_DATA)
                 await self._hang_up()
             except asyncio.CancelledError as lost:
                 # This task keeps the traceback, and reference cycles keep the task; the message is to go now.
@@ -267,7 +235,7 @@ class Connection(SMTP):
                 raise
             finally:
                 self._set_post_data_state()
-        await self.push(one_line(status))
+        await self.push(replies.one_line(status))
 
     async def _message_data(self, reservation: Reservation) -> tuple[bytearray, str | None]:
         """Read up to the final dot, whatever the size, so that the dialogue stays in step.
@@ -300,9 +268,9 @@ class Connection(SMTP):
             if at >= 0:
                 break
             if dropped + end > limit:
-                refusal = refusal or "552 Message exceeds maximum size"
+                refusal = refusal or replies.TOO_LARGE
             elif not refusal and not await reservation.cover(end, self._server.max_message_size + GROWTH):
-                refusal = _NO_ROOM
+                refusal = replies.NO_ROOM
             if refusal:
                 excess = max(0, end - 4)
                 del data[:excess]

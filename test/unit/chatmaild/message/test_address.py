@@ -7,7 +7,7 @@ import pytest
 from chatmaild.filter import rules
 from chatmaild.message import mime
 from chatmaild.message.address import FROM_MAX, PATH_MAX, decode, encode, parse_from, parse_path, same
-from chatmaild.smtp.server import InvalidData
+from chatmaild.smtp.data import InvalidData
 from test import readers
 from test.hostile import from_value
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmaild.message import mime, openpgp
-from chatmaild.smtp.server import InvalidData, unstuff
+from chatmaild.smtp.data import InvalidData, unstuff
 from test import messages
 
 ALICE, BOB = "alice@example.org", "bob@example.net"
