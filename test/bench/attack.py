@@ -26,18 +26,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from test import messages
-from test.integration.mailing import attempt, foreign_domain
 from test.lab import Host, Lab
 from test.lab.commands import run
 from test.lab.errors import LabError
 from test.lab.networks import elsewhere
-from test.mail_clients import unchecked_tls
 from test.relay.delivery import Relay, User, new_user
 from test.relay.deploy import configure, deploy
 from test.relay.errors import RelayError
 from test.relay.steps import Steps
-from test.signing import ForeignDomain
+from test.support import messages
+from test.support.mail_clients import unchecked_tls
+from test.support.mailing import attempt, foreign_domain
+from test.support.signing import ForeignDomain
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "build" / "bench-attack.json"

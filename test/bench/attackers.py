@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from test.mail_clients import unchecked_tls
+from test.support.mail_clients import unchecked_tls
 
 # The largest message is 31,457,280 octets.
 LARGE = 30_000_000

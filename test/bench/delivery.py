@@ -21,12 +21,12 @@ from rich.table import Table
 from test.lab import Lab
 from test.lab.errors import LabError
 from test.lab.hosts import Host
-from test.mail_clients import ImapClient, ImapError
 from test.relay.delivery import Relay, measure, new_user
 from test.relay.deploy import configure, deploy
 from test.relay.errors import RelayError
 from test.relay.figures import Distribution
 from test.relay.steps import Steps
+from test.support.mail_clients import ImapClient, ImapError
 
 HOST = "_one.test"
 REPORT = Path(__file__).resolve().parents[2] / "build" / "bench-delivery.json"

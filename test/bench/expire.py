@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from test.service_settings import write_settings
+from test.support.service_settings import write_settings
 
 SOURCE = Path(__file__).parents[2] / "chatmaild/src"
 DOMAIN = "chat.example.org"

@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from test import activation
-from test.service_settings import write_settings
+from test.support import activation
+from test.support.service_settings import write_settings
 
 HOST = "bench.test"
 SESSIONS = 20
@@ -99,7 +99,7 @@ def measure_in_lab() -> None:
         install = "DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends"
         host.run(["sh", "-c", f"{install} postfix python3-aiosmtpd >/dev/null"], timeout=300)
         host.run(["systemctl", "disable", "--now", "--quiet", "postfix"])
-        files = [*root.glob("chatmaild/src/chatmaild/*.py"), root / "test/messages.py", Path(__file__)]
+        files = [*root.glob("chatmaild/src/chatmaild/**/*.py"), root / "test/support/messages.py", Path(__file__)]
         for file in files:
             host.write(str(Path("/srv/bench") / file.relative_to(root)), file.read_text())
         print(f"sending {2 * ROUNDS * MESSAGES} messages, which takes some minutes", flush=True)
@@ -115,7 +115,7 @@ def measure(directory: Path, root: Path) -> None:
     :param directory: scratch, removed at the end; Postfix's queue is here.
     :param root: the repository, or as much of it as is needed.
     """
-    sys.path.insert(0, str(root / "test"))
+    sys.path.insert(0, str(root / "test/support"))
     from messages import armor, encrypted, encrypted_payload
 
     directory.mkdir(parents=True)

@@ -11,9 +11,9 @@ import contextlib
 import sys
 import time
 
-from test.integration.mailing import imap_login
-from test.mail_clients import quoted, unchecked_tls
 from test.relay.delivery import Relay, User, new_user
+from test.support.mail_clients import quoted, unchecked_tls
+from test.support.mailing import imap_login
 
 CONNECTIONS = 150
 SECONDS = 20

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import aiohttp
 
-from test import activation
-from test.push_server import PushServer
-from test.service_settings import write_settings
+from test.support import activation
+from test.support.push_server import PushServer
+from test.support.service_settings import write_settings
 
 SOURCE = Path(__file__).parents[2] / "chatmaild/src"
 DOMAIN = "chat.example.org"

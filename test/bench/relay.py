@@ -19,14 +19,14 @@ import jinja2
 from rich.console import Console
 from rich.table import Table
 
-from test import messages
-from test.mail_clients import ImapClient, ImapError, send, submission
 from test.online.conftest import new_login, relay_of
 from test.relay import chat, delivery
 from test.relay.delivery import BURST, LOST_AFTER_S, Relay, User, new_user
 from test.relay.errors import RelayError
 from test.relay.figures import percentile
 from test.relay.steps import Steps
+from test.support import messages
+from test.support.mail_clients import ImapClient, ImapError, send, submission
 
 OUTPUT = Path(__file__).resolve().parents[2] / "build" / "bench"
 TEMPLATE = Path(__file__).with_name("relay.svg.j2")

@@ -23,8 +23,8 @@ with atheris.instrument_imports(include=["chatmaild", "chatmail_schema"]):
 
 import dkim as dkimpy
 
-from test import hostile, messages, readers
-from test.signing import ForeignDomain
+from test.support import hostile, messages, readers
+from test.support.signing import ForeignDomain
 from test.unit.chatmaild.message.dkim.conftest import Records, private, public
 from test.unit.chatmaild.test_dict_properties import Memory
 

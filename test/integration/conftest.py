@@ -13,12 +13,12 @@ import deltachat_rpc_server
 import pytest
 import yaml
 
-from test.integration.mailing import foreign_domain
 from test.lab import Host, Lab
 from test.lab.commands import run
 from test.lab.layout import CHECKOUT, RELEASES, layout_from_environment, release_of
 from test.relay.delivery import Relay, User, new_user
-from test.signing import ForeignDomain
+from test.support.mailing import foreign_domain
+from test.support.signing import ForeignDomain
 
 # Of Debian 12 and 13.
 RELAYS = ("_one.test", "_two.test")

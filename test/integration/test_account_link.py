@@ -5,10 +5,10 @@ import re
 import urllib.request
 from urllib.parse import urljoin
 
-from test import qr_code
-from test.mail_clients import unchecked_tls
 from test.relay import chat
 from test.relay.delivery import Relay
+from test.support import qr_code
+from test.support.mail_clients import unchecked_tls
 
 
 def scanned(relay: Relay) -> str:

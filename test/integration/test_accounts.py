@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from test import messages
-from test.integration.mailing import inbox, submit
 from test.lab import Host, Lab
 from test.lab.saltconf import SaltFailed
-from test.mail_clients import ImapError
 from test.relay.delivery import Relay, User, new_user
+from test.support import messages
+from test.support.mail_clients import ImapError
+from test.support.mailing import inbox, submit
 
 RELAY = "_one.test"
 # imap_hibernate_timeout is a second.

@@ -14,10 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 import chatmail_x509
 import chatmail_zone
-from test import messages
 from test.integration.conftest import PERMISSIVE
-from test.integration.leaks import apply_aloud, assert_nowhere, telling
-from test.integration.mailing import inbox, submit
 from test.integration.test_account_link import scanned
 from test.integration.test_web_server import ask, plain_http
 from test.lab import Host, Lab, authority
@@ -26,6 +23,9 @@ from test.lab.saltconf import SaltFailed
 from test.relay import chat
 from test.relay.delivery import Relay, new_user
 from test.relay.errors import RelayError
+from test.support import messages
+from test.support.leaks import apply_aloud, assert_nowhere, telling
+from test.support.mailing import inbox, submit
 
 DOMAIN = "acme.test"
 NAMES = [DOMAIN, f"mta-sts.{DOMAIN}", f"www.{DOMAIN}"]

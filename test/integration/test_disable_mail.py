@@ -4,12 +4,12 @@ import socket
 
 import pytest
 
-from test import messages
 from test.integration.conftest import PERMISSIVE, peculiar
-from test.integration.mailing import inbox, submit
 from test.integration.test_apply import changed
 from test.lab import Host, Lab
 from test.relay.delivery import new_user
+from test.support import messages
+from test.support.mailing import inbox, submit
 
 ON_BOTH_RELEASES = True
 PORTS = [25, 143, 465, 587, 993]

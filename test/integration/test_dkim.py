@@ -11,12 +11,12 @@ import dkim
 import dns.resolver
 import pytest
 
-from test import messages
 from test.integration.conftest import PERMISSIVE, peculiar
-from test.integration.mailing import deliver, inbox, submit
 from test.lab.saltconf import SaltFailed
 from test.relay.delivery import new_user
 from test.relay.deploy import quoted_strings
+from test.support import messages
+from test.support.mailing import deliver, inbox, submit
 
 WAIT_S = 30.0
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from test.integration.leaks import apply_aloud, assert_nowhere, telling
 from test.lab import Host, Lab
 from test.lab.saltconf import SaltFailed
+from test.support.leaks import apply_aloud, assert_nowhere, telling
 
 NAME = "names.test"
 PILLAR = {"mail_domain": NAME}

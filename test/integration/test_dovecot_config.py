@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from test.integration.conftest import PERMISSIVE, peculiar
-from test.integration.mailing import ARRIVAL_TIMEOUT_S, inbox, submit
 from test.lab import Host, Lab
-from test.mail_clients import ImapError
-from test.messages import encrypted, encrypted_payload
 from test.relay.delivery import User
 from test.render.conftest import PILLARS, Renderer
 from test.salt.minion import CHECKOUT
+from test.support.mail_clients import ImapError
+from test.support.mailing import ARRIVAL_TIMEOUT_S, inbox, submit
+from test.support.messages import encrypted, encrypted_payload
 
 ON_BOTH_RELEASES = True
 

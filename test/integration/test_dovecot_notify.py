@@ -5,9 +5,9 @@ import time
 import pytest
 
 from test.lab import Host
-from test.mail_clients import ImapClient, send, submission
-from test.messages import encrypted
 from test.relay.delivery import LOST_AFTER_S, Relay, User, lost_notifications
+from test.support.mail_clients import ImapClient, send, submission
+from test.support.messages import encrypted
 
 ON_BOTH_RELEASES = True
 # Dovecot hands an idle session to imap-hibernate a second after its last change; mail needs some 20 to 80 ms to arrive.

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from test import messages
 from test.integration.conftest import peculiar
-from test.integration.mailing import inbox, submit
 from test.lab import Host
-from test.mail_clients import send, submission
 from test.relay.delivery import User, new_user
+from test.support import messages
+from test.support.mail_clients import send, submission
+from test.support.mailing import inbox, submit
 
 SENDERS = 6
 MESSAGES_EACH = 10  # max_user_send_burst_size

@@ -9,9 +9,9 @@ from deltachat_rpc_client import Chat, EventType
 
 from test.integration.conftest import PERMISSIVE, with_echobot
 from test.lab import Host, Lab
-from test.mail_clients import ImapError
 from test.relay import chat
 from test.relay.delivery import User
+from test.support.mail_clients import ImapError
 
 MEMORY_MB = 30
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from test import messages
 from test.integration.conftest import PERMISSIVE
-from test.integration.mailing import inbox, submit
 from test.lab import Host, Lab
-from test.mail_clients import unchecked_tls
 from test.relay.delivery import Relay, User, new_user
+from test.support import messages
+from test.support.mail_clients import unchecked_tls
+from test.support.mailing import inbox, submit
 
 DAY = 86400
 MEGABYTE = 10**6

@@ -9,9 +9,9 @@ from concurrent.futures import ALL_COMPLETED, ThreadPoolExecutor, wait
 import pytest
 
 from chatmaild.limits.guesses import NETWORK_BURST
-from test.integration.mailing import imap_login, smtp_login
-from test.mail_clients import unchecked_tls
 from test.relay.delivery import User
+from test.support.mail_clients import unchecked_tls
+from test.support.mailing import imap_login, smtp_login
 
 GUESSES = 40
 

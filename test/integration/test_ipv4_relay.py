@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from test import messages
 from test.integration.conftest import PERMISSIVE, with_echobot
-from test.integration.mailing import attempt, inbox, metadata_entry, submit
 from test.integration.test_account_link import scanned
 from test.integration.test_web_pages import log_in
 from test.integration.test_web_server import ask
 from test.lab import Host
-from test.mail_clients import unchecked_tls
 from test.relay import chat
 from test.relay.delivery import Relay, User, new_user
+from test.support import messages
+from test.support.mail_clients import unchecked_tls
+from test.support.mailing import attempt, inbox, metadata_entry, submit
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """A relay is reached by IPv6, and reaches others by it alone."""
 
-from test import messages
-from test.integration.mailing import inbox, submit
 from test.relay.delivery import Relay, new_user
+from test.support import messages
+from test.support.mailing import inbox, submit
 
 
 def test_clients_log_in_and_send_by_ipv6(one_host):

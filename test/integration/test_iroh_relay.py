@@ -14,7 +14,7 @@ from test.lab import Lab
 from test.lab.commands import run
 from test.lab.saltconf import SaltFailed
 
-ENDPOINTS = Path(__file__).with_name("iroh_endpoints.py")
+ENDPOINTS = Path(__file__).parents[1] / "support/iroh_endpoints.py"
 # A path on the host, as an operator without a way to the download has it.
 SOURCE = "/root/iroh-relay"
 URL = "http://127.0.0.1:3340"

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from test.integration.mailing import imap_login
 from test.relay.chat import credentials
 from test.relay.delivery import User, new_user
+from test.support.mailing import imap_login
 
 CLIENTS = 50
 LOGINS = 1000

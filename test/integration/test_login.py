@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 from chatmaild.doveauth import refusal
-from test.integration.mailing import imap_login, inbox, smtp_login, submit
-from test.mail_clients import ImapClient, port_25, unchecked_tls
-from test.messages import encrypted
 from test.relay.chat import credentials
 from test.relay.delivery import User
+from test.support.mail_clients import ImapClient, port_25, unchecked_tls
+from test.support.mailing import imap_login, inbox, smtp_login, submit
+from test.support.messages import encrypted
 
 ON_BOTH_RELEASES = True
 NAME = 9  # username_min_length and username_max_length

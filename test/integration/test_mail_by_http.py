@@ -6,11 +6,11 @@ import socket
 
 import pytest
 
-from test import messages
-from test.integration.mailing import inbox
 from test.integration.test_mail_incoming import BROKEN_SIGNATURES
-from test.mail_clients import unchecked_tls
 from test.relay.delivery import Relay
+from test.support import messages
+from test.support.mail_clients import unchecked_tls
+from test.support.mailing import inbox
 
 MESSAGE_MAX = 31457280  # max_message_size
 

@@ -12,12 +12,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from test import messages
-from test.hostile_mail import tampered
-from test.integration.mailing import attempt, deliver, inbox
-from test.mail_clients import port_25, unchecked_tls
 from test.relay.deploy import quoted_strings
-from test.signing import ForeignDomain, verified_domains
+from test.support import messages
+from test.support.hostile_mail import tampered
+from test.support.mail_clients import port_25, unchecked_tls
+from test.support.mailing import attempt, deliver, inbox
+from test.support.signing import ForeignDomain, verified_domains
 
 CLEARTEXT = (523, "Encryption Needed: Invalid Unencrypted Mail")
 
@@ -203,7 +203,7 @@ def test_an_address_literal_is_good_for_encrypted_mail_from_that_address(one, tw
 
 
 def test_what_passes_opendkim_verifies_for_the_author_whom_python_shows(one, one_host, bob, foreign):
-    """Mail that is signed and tampered with in any way; see test/hostile_mail.py."""
+    """Mail that is signed and tampered with in any way; see test/support/hostile_mail.py."""
     rng = random.Random(10)
     sent = [tampered(rng, foreign) for _ in range(60)]
     # One connection each: after 20 refusals Postfix ends it.

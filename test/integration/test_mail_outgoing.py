@@ -7,11 +7,11 @@ from email import message_from_bytes
 import pytest
 
 from chatmaild.message import mime
-from test import messages
 from test.integration.conftest import PERMISSIVE
-from test.integration.mailing import attempt, inbox, submit
-from test.mail_clients import submission, unchecked_tls
 from test.relay.delivery import new_user
+from test.support import messages
+from test.support.mail_clients import submission, unchecked_tls
+from test.support.mailing import attempt, inbox, submit
 
 NEEDED = "523 Encryption Needed: Invalid Unencrypted Mail"
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 
 from test.integration.conftest import PERMISSIVE
-from test.integration.mailing import inbox, metadata_entry, submit
 from test.lab import Host, Lab
 from test.lab.layout import BRIDGE_NUMBER
-from test.mail_clients import ImapClient, ImapError
-from test.messages import encrypted
-from test.push_server import PushServer
 from test.relay.delivery import User, new_user
+from test.support.mail_clients import ImapClient, ImapError
+from test.support.mailing import inbox, metadata_entry, submit
+from test.support.messages import encrypted
+from test.support.push_server import PushServer
 
 ON_BOTH_RELEASES = True
 CA_FILE = "/usr/local/share/ca-certificates/push-server.crt"

@@ -18,15 +18,15 @@ from dataclasses import dataclass, field
 import pytest
 from dns.resolver import Resolver
 
-from test import messages
 from test.integration.conftest import PERMISSIVE
-from test.integration.mailing import attempt, deliver, inbox, submit
 from test.integration.test_certificates import start_authority
 from test.lab import Host, Lab, authority
 from test.lab.saltconf import SaltFailed
-from test.mail_clients import ImapError, port_25, submission
 from test.relay.delivery import Relay, User, new_user
-from test.signing import ForeignDomain
+from test.support import messages
+from test.support.mail_clients import ImapError, port_25, submission
+from test.support.mailing import attempt, deliver, inbox, submit
+from test.support.signing import ForeignDomain
 
 DOMAIN, NEW, DOWN = "move.test", "new.test", "down.test"
 MAILBOXES = f"/home/vmail/mail/{DOMAIN}"

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from test import messages
 from test.integration.conftest import PERMISSIVE
-from test.integration.mailing import deliver, inbox, submit
 from test.lab import Host, Lab
 from test.relay.delivery import new_user
 from test.salt.minion import CHECKOUT
+from test.support import messages
+from test.support.mailing import deliver, inbox, submit
 
 MTAIL, DOVECOT = 3903, 3904
 RULES = CHECKOUT / "chatmail/monitoring/prometheus/alerts.yml"

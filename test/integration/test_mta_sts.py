@@ -8,8 +8,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from test import messages
-from test.integration.mailing import inbox, submit
+from test.support import messages
+from test.support.mailing import inbox, submit
 
 DOMAIN = "policy.test"
 POLICY_HOST = f"mta-sts.{DOMAIN}"

@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from test import messages
-from test.integration.mailing import attempt, inbox
 from test.lab import Host
-from test.mail_clients import submission, unchecked_tls
 from test.relay.chat import credentials
 from test.relay.delivery import Relay, User
+from test.support import messages
+from test.support.mail_clients import submission, unchecked_tls
+from test.support.mailing import attempt, inbox
 
 FILES = ("/etc/chatmail/doveauth.toml", "/etc/chatmail/newemail.toml")
 OUR_SERVICES = [

@@ -7,13 +7,13 @@ import ssl
 
 import pytest
 
-from test import messages
 from test.integration.conftest import PERMISSIVE
-from test.integration.mailing import inbox, submit
 from test.integration.test_apply import changed
 from test.lab.saltconf import SaltFailed
-from test.mail_clients import unchecked_tls
 from test.relay.delivery import Relay
+from test.support import messages
+from test.support.mail_clients import unchecked_tls
+from test.support.mailing import inbox, submit
 
 CONFIG = "/etc/nginx/nginx.conf"
 OPERATORS = "/etc/nginx/chatmail.d/shop.conf"

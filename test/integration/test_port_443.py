@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from test import messages
-from test.integration.mailing import inbox
-from test.mail_clients import send, submission, unchecked_tls
 from test.relay import chat
 from test.relay.chat import credentials, login_uri
 from test.relay.delivery import Relay, User
+from test.support import messages
+from test.support.mail_clients import send, submission, unchecked_tls
+from test.support.mailing import inbox
 
 # Longer than nginx waits for a client that says nothing.
 PATIENCE_S = 60

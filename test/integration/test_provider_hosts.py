@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from test import messages
 from test.integration.conftest import PERMISSIVE
-from test.integration.mailing import inbox, submit
 from test.lab import Host
 from test.lab.layout import NAME_SERVER_NUMBER
 from test.relay.delivery import Relay, new_user
+from test.support import messages
+from test.support.mailing import inbox, submit
 
 RESOLV_CONF = "/etc/resolv.conf"
 # Looks up a name each 50 ms until it is stopped, then says how often, and what went wrong.

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from test import messages
 from test.integration.conftest import PERMISSIVE
-from test.integration.mailing import inbox, submit
 from test.lab import Host, Lab
 from test.lab.saltconf import SaltFailed
-from test.mail_clients import unchecked_tls
 from test.relay.delivery import Relay, new_user
+from test.support import messages
+from test.support.mail_clients import unchecked_tls
+from test.support.mailing import inbox, submit
 
 NAME = "proxy.test"
 TCP_PORTS = (25, 80, 143, 443, 465, 587, 993)

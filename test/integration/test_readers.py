@@ -11,8 +11,8 @@ import pytest
 from chatmaild.filter import rules
 from chatmaild.message import mime, openpgp
 from chatmaild.smtp.data import InvalidData
-from test import readers
-from test.hostile import ATTACKER, CLEARTEXT, SAMPLE, from_value, nearly_encrypted
+from test.support import readers
+from test.support.hostile import ATTACKER, CLEARTEXT, SAMPLE, from_value, nearly_encrypted
 
 # Delta Chat takes some 50 ms for a message.
 CORPUS_MAX = 150

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from test.integration.mailing import deliver, inbox, metadata_entry, submit
 from test.integration.test_mail_by_http import post
 from test.lab import Host, Lab
-from test.mail_clients import unchecked_tls
-from test.messages import encrypted
 from test.relay.delivery import Relay, User, new_user
+from test.support.mail_clients import unchecked_tls
+from test.support.mailing import deliver, inbox, metadata_entry, submit
+from test.support.messages import encrypted
 
 SERVICES = (
     *("doveauth", "lastlogin", "chatmail-metadata", "chatmail-newemail", "filtermail", "filtermail-incoming"),

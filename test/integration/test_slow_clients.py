@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from test import messages
-from test.integration.mailing import deliver, inbox, submit
 from test.integration.test_mail_by_http import post
 from test.lab import Host
 from test.lab.networks import elsewhere
-from test.mail_clients import unchecked_tls
 from test.relay.delivery import Relay, User
+from test.support import messages
+from test.support.mail_clients import unchecked_tls
+from test.support.mailing import deliver, inbox, submit
 
 # As many of this size filled the filter's memory, beside a small message.
 LARGE = 30_000_000

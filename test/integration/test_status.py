@@ -22,7 +22,7 @@ from test.lab.saltconf import SaltFailed
 from test.salt.minion import CHECKOUT
 from tools.migrate import ACTIVATED
 
-DRIVER = Path(__file__).with_name("status_on_host.py")
+DRIVER = Path(__file__).parents[1] / "support/status_on_host.py"
 DIRECTORY = "/root/status"
 ON_BOTH_RELEASES = True
 # Faults are told as on the first relay; `fitted` tells them of another.

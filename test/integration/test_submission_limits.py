@@ -7,8 +7,8 @@ import time
 import pytest
 
 from test.lab import Host
-from test.mail_clients import unchecked_tls
 from test.relay.delivery import Relay
+from test.support.mail_clients import unchecked_tls
 
 LIMIT = 2
 SERVICES = {465: "smtps/inet", 443: "127.0.0.1:10465/inet"}

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from test.integration.conftest import PERMISSIVE
-from test.integration.mailing import metadata_entry
 from test.lab import Host, Lab
+from test.support.mailing import metadata_entry
 
 # What one call takes, and no more; behind an address that leads to no host (RFC 5737).
 NARROW = range(50000, 50010)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from test import messages
 from test.integration.conftest import PERMISSIVE
-from test.integration.mailing import imap_login, inbox, metadata_entry, submit
 from test.integration.test_apply import changed
 from test.lab import Host, Lab
 from test.lab.layout import CHECKOUT
 from test.relay.delivery import Relay, User, new_user
+from test.support import messages
+from test.support.mailing import imap_login, inbox, metadata_entry, submit
 
 # Two applies and Debian's upgrade, all in the first test.
 pytestmark = pytest.mark.timeout(1800)

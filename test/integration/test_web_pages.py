@@ -7,9 +7,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from selenium.webdriver.support.ui import WebDriverWait
 
-from test.browser import Browser, browser
-from test.mail_clients import submission
 from test.relay.delivery import User
+from test.support.browser import Browser, browser
+from test.support.mail_clients import submission
 
 PAGES = ("", "info", "privacy", "nothing-here")
 SCREENS = [(width, scheme) for width in (375, 1280) for scheme in ("light", "dark")]

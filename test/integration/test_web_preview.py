@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.support.ui import WebDriverWait
 
-from test.browser import browser
+from test.support.browser import browser
 from tools.web import CHECKOUT
 
 SEEN_WITHIN_S = 30

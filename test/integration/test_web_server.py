@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from test.mail_clients import unchecked_tls
 from test.relay.delivery import Relay, User
+from test.support.mail_clients import unchecked_tls
 
 # Each place, what it answers, and as what; where it is 404, whoever asks is told by a page.
 PLACES = {

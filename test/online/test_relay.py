@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from test import messages
-from test.integration.mailing import attempt, deliver, imap_login, inbox, smtp_login, submit
-from test.mail_clients import ImapClient, port_25, submission, unchecked_tls
 from test.relay import chat
 from test.relay.chat import clients, credentials
 from test.relay.delivery import Relay, User, new_user
+from test.support import messages
+from test.support.mail_clients import ImapClient, port_25, submission, unchecked_tls
+from test.support.mailing import attempt, deliver, imap_login, inbox, smtp_login, submit
 
 from .conftest import PREFIX, new_login
 

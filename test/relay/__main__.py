@@ -12,12 +12,12 @@ from rich.table import Table
 
 from test.lab import Lab
 from test.lab.errors import LabError
-from test.mail_clients import ImapError
 from test.relay import chat, delivery
 from test.relay.deploy import configure, deploy
 from test.relay.errors import RelayError
 from test.relay.figures import Distribution, Figures
 from test.relay.steps import Steps
+from test.support.mail_clients import ImapError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 REPORT = CHECKOUT / "build" / "relay-report.json"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from test import messages
-from test.mail_clients import ImapClient, send, submission
 from test.relay.chat import credentials
+from test.support import messages
+from test.support.mail_clients import ImapClient, send, submission
 
 # A new sender for every burst: a relay lets an address send ten messages at once (max_user_send_burst_size).
 BURST = 10

@@ -17,7 +17,7 @@ from chatmaild.config import read_config
 from chatmaild.push.client import PushClient
 from test.render.conftest import PILLARS
 from test.salt.minion import CHECKOUT
-from test.service_settings import SCHEMA
+from test.support.service_settings import SCHEMA
 
 SOURCE = CHECKOUT / "chatmaild/src"
 BASE = {"mail_domain": "chat.example.org", "echobot": True, "mtail_address": "127.0.0.1"}

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from test import activation
-from test.service_settings import write_settings
+from test.support import activation
+from test.support.service_settings import write_settings
 
 SOURCE = Path(__file__).parents[3] / "chatmaild/src"
 

@@ -7,7 +7,7 @@ import pytest
 
 from chatmaild import connections
 from chatmaild.connections import Connections
-from test import activation
+from test.support import activation
 
 
 async def serve_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from chatmaild import dane_policy
 from chatmaild.dane_policy import Resolver, policy, serve_connection
-from test.unit.dns_servers import NameServer, free_port
+from test.support.dns_servers import NameServer, free_port
 
 DIGEST = "00" * 32
 DANE, OTHER = "OK dane-only", "NOTFOUND "

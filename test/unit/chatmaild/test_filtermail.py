@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from chatmaild.message import mime
-from test import activation, messages
-from test.service_settings import write_settings
+from test.support import activation, messages
+from test.support.service_settings import write_settings
+from test.support.smtp_peers import HANG, TIMEOUT_S, Client, NextServer, free_port, next_server
 from test.unit.chatmaild.conftest import SOURCE, disturb
-from test.unit.chatmaild.smtp_peers import HANG, TIMEOUT_S, Client, NextServer, free_port, next_server
 
 DOMAIN = "chat.example.org"
 ALICE, BOB, CAROL = f"alice@{DOMAIN}", f"bob@{DOMAIN}", "carol@example.net"

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from test import messages
-from test.unit.chatmaild.smtp_peers import TIMEOUT_S
+from test.support import messages
+from test.support.smtp_peers import TIMEOUT_S
 from test.unit.chatmaild.test_filtermail import ALICE, BOB, CAROL, DOMAIN, ENCRYPTION_NEEDED, running_filter
 
 MAX = 100_000

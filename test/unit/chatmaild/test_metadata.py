@@ -11,7 +11,7 @@ import pytest
 from chatmaild import metadata
 from chatmaild.config import Config, read_config
 from chatmaild.push.device_tokens import TOKEN_MAX, TOKENS_MAX
-from test.push_server import PushServer
+from test.support.push_server import PushServer
 
 USER = "user12345@chat.example.org"
 SERVER = "Lshared/123/vendor/vendor.dovecot/pvt/server/vendor/deltachat/"

@@ -11,7 +11,7 @@ import pytest
 
 from chatmaild.network_share import PASSES, Shares, established, serve, tables
 from chatmaild.smtp.replies import TOO_MANY_CONNECTIONS as REFUSED
-from test.unit.chatmaild.smtp_peers import TIMEOUT_S
+from test.support.smtp_peers import TIMEOUT_S
 
 
 def table(*sockets: tuple[str, int, str]) -> str:

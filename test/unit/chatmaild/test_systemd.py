@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from chatmaild import systemd
-from test import activation
+from test.support import activation
 from test.unit.chatmaild.conftest import SOURCE
 
 

@@ -4,7 +4,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from _modules import chatmail_dns
-from test.unit.utils.zones import CERTIFICATE, IPV4, IPV6, KEYS, SETTINGS
+from test.support.zones import CERTIFICATE, IPV4, IPV6, KEYS, SETTINGS
 
 PUBLISHABLE = SETTINGS | {"dns_update_server": "192.0.2.53", "dns_update_key_file": "/nowhere/key"}
 FACTS = {"ipv4": [IPV4], "ipv6": [IPV6], "dkim": KEYS, "certificate": CERTIFICATE}

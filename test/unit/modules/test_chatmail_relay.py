@@ -6,7 +6,7 @@ import pytest
 
 from _modules import chatmail_relay
 from chatmail_checks import Check, Finding
-from test.unit.utils.relays import SETTINGS
+from test.support.relays import SETTINGS
 
 
 @pytest.fixture

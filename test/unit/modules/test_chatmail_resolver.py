@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from _modules import chatmail_resolver
-from test.unit.dns_servers import NameServer, free_port
+from test.support.dns_servers import NameServer, free_port
 
 NAMES = ["www.example.org.", "debian.org."]
 

@@ -5,8 +5,8 @@ import functools
 import pytest
 
 from chatmail_survey import Survey
-from test.unit.dns_servers import NameServer, on_one_port
-from test.unit.utils.zones import DS, NAME_SERVERS, WANTED
+from test.support.dns_servers import NameServer, on_one_port
+from test.support.zones import DS, NAME_SERVERS, WANTED
 
 
 @pytest.fixture

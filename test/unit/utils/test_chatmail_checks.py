@@ -5,7 +5,7 @@ import threading
 
 import chatmail_checks
 from chatmail_checks import Check, Finding
-from test.unit.utils.relays import relay
+from test.support.relays import relay
 
 
 def check(name, *findings, facts=None, **more):

@@ -1,7 +1,7 @@
 """Networks that hold too many places are named with the command that blocks them; guesses are counted."""
 
 from _modules.chatmail_relay import CHECKS
-from test.unit.utils.relays import judged, relay
+from test.support.relays import judged, relay
 
 
 def attacks(held=None, connections=None, memory=0, passwords=0):

@@ -3,7 +3,7 @@
 import pytest
 
 from chatmail_words import DAY_S
-from test.unit.utils.relays import MIB, judged
+from test.support.relays import MIB, judged
 
 
 def file_system(**more):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from test.unit.utils.relays import judged
+from test.support.relays import judged
 
 
 def waiting(destination, reason="refused", deferred=1, since=0.0):

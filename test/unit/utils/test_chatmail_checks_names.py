@@ -2,7 +2,7 @@
 
 import pytest
 
-from test.unit.utils.relays import judged
+from test.support.relays import judged
 
 
 def answer(**statuses):

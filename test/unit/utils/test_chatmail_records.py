@@ -5,7 +5,7 @@ import re
 import pytest
 
 from chatmail_records import Caa, Spf
-from test.unit.utils.zones import APEX, DKIM, DKIM_NAME, GOOD, IPV4, WANTED, not_ok, replaced, statuses, without
+from test.support.zones import APEX, DKIM, DKIM_NAME, GOOD, IPV4, WANTED, not_ok, replaced, statuses, without
 
 DKIM_LINE = rf"^{re.escape(DKIM_NAME)} .*$"
 

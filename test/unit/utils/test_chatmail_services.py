@@ -3,7 +3,7 @@
 import pytest
 
 from chatmail_services import MAIL_UNITS, POSTFIX_UNITS, unit_of, wanted_units
-from test.unit.utils.relays import SETTINGS
+from test.support.relays import SETTINGS
 
 
 @pytest.mark.parametrize("unit", ["postfix@-", "postfix"])

@@ -4,7 +4,7 @@ import pytest
 
 import chatmail_authoritative
 import chatmail_zone
-from test.unit.utils.zones import (
+from test.support.zones import (
     ALL,
     APEX,
     CERTIFICATE,

@@ -7,8 +7,8 @@ from salt.exceptions import CommandExecutionError
 
 import chatmail_update
 import chatmail_zone
-from test.unit.dns_servers import NameServer, UpdateServer, on_one_port
-from test.unit.utils.zones import (
+from test.support.dns_servers import NameServer, UpdateServer, on_one_port
+from test.support.zones import (
     APEX,
     CERTIFICATE,
     GOOD,

@@ -6,7 +6,7 @@ import dns.zone
 import pytest
 
 import chatmail_zone
-from test.unit.utils.zones import (
+from test.support.zones import (
     CERTIFICATE,
     DOMAIN,
     GOOD,

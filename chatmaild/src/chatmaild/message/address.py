@@ -23,7 +23,7 @@ _BRACKETED = re.compile(rf'<([^<>"]*+(?:{_QUOTED}[^<>"]*+)*)>')
 _MAILBOX = re.compile(rf"{_SOURCE_ROUTE}({_ADDRESS}|{_LOCAL_PART})")  # `postmaster` needs no domain
 
 # The From field: RFC 5322 section 3.4 without what is obsolete in it, and of that only what all readers understand in
-# the same way; test/readers.py knows some.
+# the same way; test/support/readers.py knows some.
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
 # RFC 6532 section 3.1, without octets that are no UTF-8, control characters and line separators.
 _UTF8 = r"\xa1-\u2027\u202a-\ud7ff\ue000-\U0010ffff"

@@ -18,7 +18,7 @@ from chatmaild.dovecot.dict_server import (
     serve,
     unescape,
 )
-from test import activation
+from test.support import activation
 
 USER = "user12345@chat.example.org"
 

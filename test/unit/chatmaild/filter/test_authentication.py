@@ -6,8 +6,8 @@ import pytest
 
 from chatmaild.filter.authentication import Authenticator
 from chatmaild.message import dkim, mime
-from test import messages
-from test.signing import ForeignDomain
+from test.support import messages
+from test.support.signing import ForeignDomain
 from test.unit.chatmaild.message.dkim.conftest import Records, private, public
 
 DOMAIN = "chat.example.org"

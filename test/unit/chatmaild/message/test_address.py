@@ -8,8 +8,8 @@ from chatmaild.filter import rules
 from chatmaild.message import mime
 from chatmaild.message.address import FROM_MAX, PATH_MAX, decode, encode, parse_from, parse_path, same
 from chatmaild.smtp.data import InvalidData
-from test import readers
-from test.hostile import from_value
+from test.support import readers
+from test.support.hostile import from_value
 
 
 @pytest.mark.parametrize(

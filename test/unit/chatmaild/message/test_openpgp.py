@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chatmaild.message import mime, openpgp
 from chatmaild.smtp.data import InvalidData, unstuff
-from test import messages
+from test.support import messages
 
 ALICE, BOB = "alice@example.org", "bob@example.net"
 SMALL = bytes.fromhex("c103030102d2050101020304")

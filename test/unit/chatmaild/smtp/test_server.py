@@ -9,7 +9,7 @@ import pytest
 
 from chatmaild.limits.budget import SMALL_MESSAGE
 from chatmaild.smtp.server import Handler, Server
-from test.unit.chatmaild.smtp_peers import TIMEOUT_S, Client
+from test.support.smtp_peers import TIMEOUT_S, Client
 
 
 @contextlib.contextmanager

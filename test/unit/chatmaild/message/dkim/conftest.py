@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chatmaild.message import dkim, mime
 from chatmaild.resolver import Answer, LookupFailed
-from test import messages
-from test.signing import ForeignDomain
+from test.support import messages
+from test.support.signing import ForeignDomain
 
 DOMAIN = "foreign.test"
 AUTHOR = f"someone@{DOMAIN}"

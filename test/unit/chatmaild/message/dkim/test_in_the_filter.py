@@ -2,11 +2,11 @@
 
 import pytest
 
-from test import messages
+from test.support import messages
+from test.support.dns_servers import NameServer, free_port
 from test.unit.chatmaild.message.dkim.conftest import AUTHOR, DOMAIN, public
 from test.unit.chatmaild.test_filtermail import ALICE, running_filter
 from test.unit.chatmaild.test_filtermail_http import deliver
-from test.unit.dns_servers import NameServer, free_port
 
 NONE, NOT_VALID = "554 5.7.1 No DKIM signature found", "554 5.7.1 No valid DKIM signature found"
 LATER = "451 4.7.5 DKIM key could not be fetched, try again later"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from chatmaild.filter import rules
 from chatmaild.message import dkim, mime
-from test.hostile_mail import tampered
-from test.signing import verified_domains
+from test.support.hostile_mail import tampered
+from test.support.signing import verified_domains
 from test.unit.chatmaild.message.dkim.conftest import DOMAIN, Records, public
 
 

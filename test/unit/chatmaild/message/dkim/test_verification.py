@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from chatmaild.message.dkim.verification import SIGNATURES_MAX
 from chatmaild.resolver import LookupFailed
-from test import messages
-from test.signing import ForeignDomain
+from test.support import messages
+from test.support.signing import ForeignDomain
 from test.unit.chatmaild.message.dkim.conftest import AUTHOR, DOMAIN, private, public
 
 NONE, NOT_VALID = "No DKIM signature found", "No valid DKIM signature found"

@@ -4,8 +4,8 @@ import random
 import re
 from collections.abc import Callable
 
-from test import messages
-from test.signing import ForeignDomain
+from test.support import messages
+from test.support.signing import ForeignDomain
 
 VICTIM = "ceo@victim.test"
 RECIPIENT = "alice@chat.example.org"

@@ -26,10 +26,10 @@ from aiosmtpd.smtp import AuthResult
 from chatmaild.echobot import Core
 from chatmaild.message import mime
 from chatmaild.smtp.data import stuff, unstuff
-from test.unit.chatmaild.smtp_peers import free_port
+from test.support.smtp_peers import free_port
 
 ADDRESS = "reader@_oracle.test"
-RPC_SERVER = Path(__file__).parents[1] / ".venv/bin/deltachat-rpc-server"
+RPC_SERVER = Path(__file__).parents[2] / ".venv/bin/deltachat-rpc-server"
 PATIENCE_S = 60
 
 Authors = set[bytes]

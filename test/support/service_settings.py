@@ -8,7 +8,7 @@ import yaml
 import chatmail_schema
 from chatmail_setting_types import TYPES
 
-SCHEMA = yaml.safe_load((Path(__file__).parents[1] / "chatmail/defaults.yaml").read_text())
+SCHEMA = yaml.safe_load((Path(__file__).parents[2] / "chatmail/defaults.yaml").read_text())
 
 
 def write_settings(path: Path, **given) -> Path:

@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from test import messages
+from test.support import messages
 
 
 class Source(Protocol):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from _modules import chatmail_dkim
 from test.lab import Lab
-from test.mail_clients import ImapClient, ImapError, port_25, send, submission
 from test.relay.delivery import User
 from test.relay.deploy import quoted_strings
-from test.signing import ForeignDomain
+from test.support.mail_clients import ImapClient, ImapError, port_25, send, submission
+from test.support.signing import ForeignDomain
 
 ARRIVAL_TIMEOUT_S = 30.0
 

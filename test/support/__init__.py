@@ -1,0 +1,1 @@
+"""What several tests share: clients, servers, messages, other programs and waiting."""
