@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from test.lab.commands import run, say, step
@@ -116,13 +117,17 @@ def interfaces() -> list[dict]:
 def set_up_bridge(layout: Layout) -> None:
     """Make the lab's bridge with the machine's addresses on it, if it is not there.
 
-    Raises LabError if the bridge belongs to the lab of another checkout.
+    Raises LabError if the bridge belongs to the lab of another checkout, or the network to a lab of another name.
     """
     if owner := foreign_owner(layout):
         raise LabError(
             f"the bridge {layout.bridge} belongs to the lab in {owner}: "
             f"take that lab down first, or choose another name for this one, as in LAB_NAME=b"
         )
+    for name in other_labs(layout):
+        # More names than networks: two of them may have the same one.
+        if replace(layout, name=name.removeprefix("cmlab")).ipv4_network == layout.ipv4_network:
+            raise LabError(f"the lab of {name} has the network {layout.ipv4_network} already: choose another LAB_NAME")
     if not any(link["ifname"] == layout.bridge for link in interfaces()):
         # A fixed hardware address, or the bridge would change its own with each host that comes and goes.
         hardware = "02:" + ":".join(f"{byte:02x}" for byte in b"cm" + layout.ipv4(BRIDGE_NUMBER).packed[1:])

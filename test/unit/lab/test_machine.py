@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from test.lab import LabError, machine
+from test.lab.layout import Layout
 
 MOUNTINFO = r"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 30 22 0:26 / /sys/fs/cgroup/systemd rw,nosuid shared:9 - cgroup cgroup rw,xattr,name=systemd
@@ -104,3 +105,11 @@ def test_an_administrators_policy_stays(policy, monkeypatch):
     monkeypatch.setattr(machine, "run", lambda argv, **_: "")
     machine.install_packages()
     assert policy.read_text() == "theirs"
+
+
+def test_a_lab_whose_network_another_has_is_refused(monkeypatch):
+    names = [Layout(name, Path("/checkout"), Path("/cache")) for name in ("cm", "at")]
+    assert names[0].ipv4_network == names[1].ipv4_network
+    monkeypatch.setattr(machine, "interfaces", lambda: [{"ifname": names[1].bridge}])
+    with pytest.raises(LabError, match=r"cmlabat has the network 198\.18\.252\.0/24 already: choose another LAB_NAME"):
+        machine.set_up_bridge(names[0])
