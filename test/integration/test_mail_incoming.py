@@ -3,6 +3,7 @@
 import base64
 import email.policy
 import random
+import re
 import smtplib
 import time
 from email import message_from_bytes
@@ -35,6 +36,18 @@ def test_signed_and_encrypted_mail_arrives_unchanged(one, bob, foreign, author):
     header = message_from_bytes(arrived)
     for name in ("Received", "DKIM-Signature", "Authentication-Results"):
         assert header.get_all(name) is None, name
+
+
+def test_no_line_is_too_long_to_arrive_unchanged(one, bob, foreign, author):
+    start = b'Content-Type: multipart/encrypted; x="'
+    # Where Postfix would break the line, the boundary would be another: that of a preamble with cleartext.
+    line = start + b"a" * (998 - len(start + b'"; boundary="evil')) + b'"; boundary="evilreal"'
+    message = messages.encrypted(author, bob.address, preamble="--evil real\r\n\r\ncleartext\r\n--evil real--\r\n")
+    message = re.sub(rb"Content-Type: multipart/encrypted.*\r\n .*", line, message)
+    message = message.replace(messages.BOUNDARY.encode(), b"evilreal")
+    assert deliver(one.address, author, bob.address, foreign.signed(message)) is None
+    [arrived] = inbox(bob)
+    assert line in arrived.split(b"\r\n")
 
 
 def test_unsigned_mail_is_refused(one, bob, author):
