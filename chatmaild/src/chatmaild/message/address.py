@@ -15,12 +15,13 @@ _QUOTED = r'"[^"\\\x00-\x1f\x7f]*+(?:\\[ -~][^"\\\x00-\x1f\x7f]*+)*"'
 _DOT_STRING = r'[^\s\x00-\x1f\x7f"(),:;<>@\[\]\\]++'
 _DOMAIN_LITERAL = r"\[[^\s\x00-\x1f\x7f\[\]\\]++\]"
 _LOCAL_PART = rf"(?:{_DOT_STRING}|{_QUOTED})"
-_ADDRESS = rf"{_LOCAL_PART}@(?:{_DOT_STRING}|{_DOMAIN_LITERAL})"
+_AT = rf"@(?:{_DOT_STRING}|{_DOMAIN_LITERAL})"
 # Obsolete; dropped as RFC 5321 appendix C allows.
-_SOURCE_ROUTE = r"(?:@[^\s:<>]++:)?"
+_AT_DOMAIN = r"@(?:[A-Za-z0-9._-]++|\[[A-Za-z0-9.:-]++\])"
+_SOURCE_ROUTE = rf"(?:{_AT_DOMAIN}(?:,{_AT_DOMAIN})*:)?"
 
-_BRACKETED = re.compile(rf'<([^<>"]*+(?:{_QUOTED}[^<>"]*+)*)>')
-_MAILBOX = re.compile(rf"{_SOURCE_ROUTE}({_ADDRESS}|{_LOCAL_PART})")  # `postmaster` needs no domain
+# `postmaster` needs no domain. Brackets are what the RFC wants; some clients leave them out.
+_PATH = re.compile(rf"(?:<(?:{_SOURCE_ROUTE}({_LOCAL_PART}(?:{_AT})?))?>|({_DOT_STRING}(?:{_AT})?))(?= |\Z)")
 
 # The From field: RFC 5322 section 3.4 without what is obsolete in it, and of that only what all readers understand in
 # the same way; test/support/readers.py knows some.
@@ -68,13 +69,10 @@ def parse_path(argument: str) -> str | None:
     :param argument: what follows the colon: a path, in angle brackets or bare, then any parameters.
     :returns: the address as written, without source route; "" for the null path ``<>``; None if it is neither.
     """
-    argument = argument.strip()
-    bracketed = _BRACKETED.match(argument)
-    path = bracketed[1] if bracketed else argument.partition(" ")[0]
-    if bracketed and not path:
-        return ""
-    match = _MAILBOX.fullmatch(path)
-    return match[1] if match and len(path) <= PATH_MAX else None
+    match = _PATH.match(argument.strip())
+    if match is None or len(match[0]) > PATH_MAX + len("<>"):
+        return None
+    return match[1] or match[2] or ""
 
 
 def parse_from(value: bytes) -> str | None:

@@ -41,10 +41,20 @@ def test_paths_are_read_as_written(argument, path):
 
 @pytest.mark.parametrize(
     "argument",
-    ["", "<", "<a@b", "<a@b@c>", "<a b@c>", "<a@>", "<@b>", "<a@b\0>", "<a@b\rc>", "<a@b,c@d>", "<a@[b>", "<(x)a@b>"],
+    [
+        *("", "<", "<a@b", "<a@b@c>", "<a b@c>", "<a@>", "<@b>", "<a@b\0>", "<a@b\rc>", "<a@b,c@d>", "<a@[b>"),
+        *("<(x)a@b>", "<a@b>>", "<a@b><c@d>", "<a@b>c", "a@b>", "< a@b >", "<>x", '"x" <a@b>', '"x"<a@b>', "a@b,c@d"),
+    ],
 )
 def test_broken_paths_are_refused(argument):
     assert parse_path(argument) is None
+
+
+@pytest.mark.parametrize("route", ["@x(c", "@x@y", '@"x', '@"x":y', "@[x", "@x,y", "@x, @y", "@", "@x:@y", "x"])
+def test_only_a_source_route_is_dropped(route):
+    for path in (f"{route}:alice@example.org", f"<{route}:alice@example.org>"):
+        assert parse_path(path) is None
+    assert parse_path("@one.example:alice@example.org") is None  # without brackets
 
 
 def test_paths_have_a_largest_length():
