@@ -21,7 +21,8 @@ import sys
 from pathlib import Path
 
 from . import systemd
-from .dovecot.dict_server import BACKLOG, LINE_MAX, escape
+from .connections import ACCEPT_AT_ONCE, BACKLOG, Connections
+from .dovecot.dict_server import LINE_MAX, escape
 from .mailboxes import password_hash
 
 ANSWER_S = 7  # for doveauth's answer; Postfix waits 10 seconds for ours
@@ -145,15 +146,17 @@ class SaslServer:
 
 
 async def serve(doveauth: Doveauth, listener: socket.socket) -> None:
-    """Answer all who connect to `listener`, until SIGTERM or SIGINT; Postfix connects again where that cuts it off."""
+    """Answer all who connect to `listener`, until SIGTERM or SIGINT; what has been asked until then is answered."""
     stop = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    connected = SaslServer(doveauth).serve_connection
+    connections = Connections(SaslServer(doveauth).serve_connection)
     # Not start_unix_server: from Python 3.13 on it removes the socket at its end, which is systemd's.
-    server = await asyncio.start_server(connected, sock=listener, limit=REQUEST_MAX, backlog=BACKLOG)
+    server = await asyncio.start_server(connections, sock=listener, limit=REQUEST_MAX, backlog=ACCEPT_AT_ONCE)
+    listener.listen(BACKLOG)
     systemd.notify("READY=1")
     await stop.wait()
+    await connections.drain(listener)
     server.close()
 
 

@@ -2,10 +2,10 @@
 
 import asyncio
 import base64
+import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from chatmaild import sasl
 from chatmaild.sasl import Doveauth, NoAnswer, SaslServer, parse_plain
+from test.support import activation
 from test.unit.chatmaild.conftest import SOURCE
 
 DOMAIN = "chat.example.org"
@@ -176,22 +177,37 @@ def test_a_question_that_was_not_read_is_asked_again(tmp_path):
         asyncio.run(Doveauth(tmp_path / "doveauth").is_right(USER, PASSWORD, ""))
 
 
-def test_the_service_takes_its_socket_from_systemd(tmp_path, run_service):
-    assert "start this by its" in run_service("chatmaild.sasl", tmp_path / "doveauth").stderr
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "sasl"))
-        listener.listen()
-        launcher = 'LISTEN_PID=$$ exec "$@" 3<&"$LISTENER"'
-        process = subprocess.Popen(
-            ["bash", "-c", launcher, "launcher", sys.executable, "-m", "chatmaild.sasl", tmp_path / "doveauth"],
-            env={"PYTHONPATH": str(SOURCE), "LISTEN_FDS": "1", "LISTENER": str(listener.fileno())},
-            pass_fds=[listener.fileno()],
-        )
+@pytest.fixture
+def service(tmp_path):
+    """The service as a process, and a client that has connected to it; doveauth is for the test to play."""
+    with contextlib.closing(activation.unix_listener(tmp_path / "sasl")) as listener:
+        argv = [sys.executable, "-m", "chatmaild.sasl", tmp_path / "doveauth"]
+        process = activation.start(argv, [listener], {"PYTHONPATH": str(SOURCE)})
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(20)
         client.connect(str(tmp_path / "sasl"))
-        assert client.recv(100).startswith(b"VERSION")
+        assert client.recv(1000).startswith(b"VERSION")
+        yield process, client
+    process.kill()
+
+
+def test_the_service_takes_its_socket_from_systemd(tmp_path, run_service, service):
+    assert "start this by its" in run_service("chatmaild.sasl", tmp_path / "doveauth").stderr
+    process, client = service
     process.terminate()
+    assert client.recv(1000) == b""
+    assert process.wait(20) == 0
+
+
+def test_a_login_that_has_begun_is_answered_before_the_service_ends(tmp_path, service):
+    process, client = service
+    with contextlib.closing(activation.unix_listener(tmp_path / "doveauth")) as doveauth:
+        client.sendall(f"AUTH\t1\tPLAIN\tresp={plain(USER, PASSWORD)}\n".encode())
+        question, _ = doveauth.accept()
+        process.terminate()
+        question.sendall(b"N\n")
+        assert client.recv(1000) == b"FAIL\t1\n"
+        question.close()
     assert process.wait(20) == 0
 
 
