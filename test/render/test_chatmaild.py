@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from chatmaild import filtermail
+from chatmaild.smtp import client as smtp_client
 from test.salt.minion import CHECKOUT
 
 UNITS = sorted(
@@ -39,6 +41,18 @@ def test_units_are_sound_and_tight(render, unit):
     security = ["systemd-analyze", "security", "--offline=true", f"--threshold={int(EXPOSURE_MAX * 10)}", path]
     result = subprocess.run(security, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout.splitlines()[-1]
+
+
+def test_the_filters_answer_before_those_who_ask_give_up(render):
+    files = {
+        "postfix/files/etc/postfix/main.cf.j2": r"^smtpd_proxy_timeout = (\d+)s$",
+        "nginx/files/etc/nginx/nginx.conf.j2": r"^ *proxy_read_timeout (\d+)s;$",
+    }
+    needed_s = max(filtermail.OUTGOING_PATIENCE, filtermail.INCOMING_PATIENCE) + smtp_client.TOTAL_SECONDS
+    for name, pattern in files.items():
+        text = render(CHECKOUT / "chatmail" / name, {"mail_domain": "chat.example.org"}).read_text()
+        (allowed_s,) = re.findall(pattern, text, re.MULTILINE)
+        assert needed_s < int(allowed_s)
 
 
 @pytest.mark.parametrize("host, shown", [("127.0.0.1", "127.0.0.1"), ("fd00::1", "[fd00::1]")])

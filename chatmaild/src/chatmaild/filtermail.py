@@ -50,9 +50,10 @@ from .smtp.data import stuff
 from .smtp.server import RECIPIENTS_MAX, Handler, Server
 
 # For how long large messages wait for memory, in seconds. Delta Chat gives up an answer that takes more than a minute.
-# Mail servers have ten for the one to a message (RFC 5321 section 4.5.3.2.6); Postfix and nginx give the filter five.
+# Mail servers have ten for the one to a message (RFC 5321 section 4.5.3.2.6). Postfix and nginx give the filter five
+# (smtpd_proxy_timeout, proxy_read_timeout) for this and for what comes then (smtp_client.TOTAL_SECONDS).
 OUTGOING_PATIENCE = 40
-INCOMING_PATIENCE = 240
+INCOMING_PATIENCE = 200
 IN_PLACE_MAX = 256 * 1024  # octets of a message that is examined without a thread, within about a millisecond
 
 

@@ -13,7 +13,7 @@ from ..message import address
 from . import replies
 
 CONNECT_SECONDS = 60
-# Bounds all steps together: Postfix waits 100 s for the filter's answer (smtpd_proxy_timeout).
+# Bounds all steps together; who waits for the filter's answer has waited for memory already.
 TOTAL_SECONDS = 90
 REPLY_LINES_MAX = 100
 CHUNK = 64 * 1024  # octets

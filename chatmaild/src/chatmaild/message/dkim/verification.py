@@ -18,7 +18,7 @@ from .tags import Invalid
 SIGNATURES_MAX = 20  # of the author's domain that are looked at; each may name another key to ask for
 QUERIES_MAX = 5  # at a time for one message
 RECORDS_MAX = 20  # of one name that are tried: what several mean is not defined (section 3.6.2.2)
-DNS_S = 45  # seconds for all keys; Postfix waits 100 for the filter's answer
+DNS_S = 45  # seconds for all keys; half of what the filter has for a message
 CLOCK_DRIFT_S = 300  # by which a signer's clock may be ahead of ours
 
 _FIELD_BREAK = re.compile(rb"\r\n(?![ \t])")
