@@ -1,6 +1,6 @@
 """Connections to a service that ends: who was accepted gets an answer, who comes later waits for the next process.
 
-systemd holds the listening sockets (`systemd.listening_sockets`), so between two processes nobody is refused.
+systemd holds the listening sockets (`service.listening_sockets`), so between two processes nobody is refused.
 """
 
 import asyncio
@@ -8,11 +8,15 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 
+from . import service
+
 BACKLOG = 4096  # connections not yet accepted, also those that wait for a restart; net.core.somaxconn of Linux
 # asyncio's `backlog` is also how often it tries to accept before anything else is done, even without a descriptor left.
 ACCEPT_AT_ONCE = 64
 QUIET_SECONDS = 2  # in which a client that has connected asks for something, or goes
 DRAIN_SECONDS = 10  # for answers that take time
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def stop_accepting(listener: socket.socket) -> None:
@@ -29,7 +33,7 @@ async def stop_accepting(listener: socket.socket) -> None:
 class Connections:
     """The connections of a service that answers requests; to be given to ``asyncio.start_server``."""
 
-    def __init__(self, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> None:
+    def __init__(self, serve: Answer) -> None:
         """:param serve: answers the requests of one connection until there are no more, and closes it."""
         self._serve = serve
         self._open: dict[asyncio.Task, asyncio.StreamWriter] = {}
@@ -56,3 +60,18 @@ class Connections:
     async def _wait(self, seconds: float) -> None:
         if self._open:
             await asyncio.wait(self._open, timeout=seconds)
+
+
+async def serve(answer: Answer, listener: socket.socket, *, request_max: int) -> None:
+    """Serve all who connect to `listener` until SIGTERM or SIGINT; what has been asked until then is answered.
+
+    :param answer: see `Connections`.
+    :param request_max: octets that a client may send for one request.
+    """
+    connections = Connections(answer)
+    # Not start_unix_server: from Python 3.13 on it removes the socket at its end, which is systemd's.
+    server = await asyncio.start_server(connections, sock=listener, limit=request_max, backlog=ACCEPT_AT_ONCE)
+    listener.listen(BACKLOG)
+    await service.until_stopped()
+    await connections.drain(listener)
+    server.close()

@@ -5,20 +5,16 @@ checks the certificate itself. For every other domain the answer is ``NOTFOUND``
 What cannot be found out is ``TEMP``: then the message waits (RFC 7672 section 2.1.1).
 """
 
-import argparse
 import asyncio
 import contextlib
 import re
-import signal
 import socket
-import sys
 
 import dns.exception
 import dns.name
 import dns.rdata
 
-from . import systemd
-from .connections import ACCEPT_AT_ONCE, BACKLOG, Connections
+from . import connections, service
 from .resolver import LookupFailed, Resolver
 
 ANSWER_S = 30  # seconds for all look-ups of one answer; Postfix gives up after 100
@@ -127,28 +123,15 @@ async def serve_connection(resolver: Resolver, reader: asyncio.StreamReader, wri
 
 async def serve(resolver: Resolver, listener: socket.socket) -> None:
     """Answer all who connect to `listener`, until SIGTERM or SIGINT; Postfix asks again whom that cuts off."""
-    stop = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    connections = Connections(lambda reader, writer: serve_connection(resolver, reader, writer))
-    server = await asyncio.start_server(connections, sock=listener, limit=REQUEST_MAX, backlog=ACCEPT_AT_ONCE)
-    listener.listen(BACKLOG)
-    systemd.notify("READY=1")
-    await stop.wait()
-    await connections.drain(listener)
-    server.close()
+    await connections.serve(
+        lambda reader, writer: serve_connection(resolver, reader, writer), listener, request_max=REQUEST_MAX
+    )
 
 
 def main() -> None:
-    """The command line ``dane-policy``. Exit status 1 says that there is no socket."""
-    argparse.ArgumentParser(
-        prog="dane-policy", description="Tell Postfix on the socket that systemd passes which domains have DANE."
-    ).parse_args()
-    try:
-        (listener,) = systemd.listening_sockets(1)
-    except ValueError as error:
-        sys.exit(f"dane-policy: {error}")
-    asyncio.run(serve(Resolver(), listener))
+    """Run the service; see `service.run`."""
+    service.parser("Tell Postfix on the socket that systemd passes which domains have DANE.").parse_args()
+    service.run(lambda listener: serve(Resolver(), listener))
 
 
 if __name__ == "__main__":

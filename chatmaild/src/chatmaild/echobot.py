@@ -5,7 +5,6 @@ a process of its own, which is asked by JSON-RPC 2.0, a line for each request an
 https://github.com/chatmail/core/tree/main/deltachat-rpc-server
 """
 
-import argparse
 import contextlib
 import json
 import logging
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import systemd
+from . import service
 from .config import ECHOBOT_PASSWORD, ConfigError, read_config
 from .mailboxes import password_hash
 
@@ -182,20 +181,19 @@ def publish_hash(path: Path, password: str) -> None:
 
 def main() -> None:
     """Run the bot; in the working directory it keeps its account and its invite link."""
-    parser = argparse.ArgumentParser(
-        prog="echobot", description="Send back what is sent to the relay's address `echo`, as a client of Delta Chat."
+    parser = service.parser(
+        "Send back what is sent to the relay's address `echo`, as a client of Delta Chat.", config=True
     )
-    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/echobot.toml")
     parser.add_argument("--program", default=PROGRAM, help="Delta Chat's core (%(default)s)")
     arguments = parser.parse_args()
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    service.log_to_journal()
     try:
         bot = Echobot(read_config(arguments.config, Settings), Core(arguments.program, Path("accounts").absolute()))
         bot.log_in()
         link = Path("invite-link.txt")
         link.write_text(bot.invite_link() + "\n")
         logger.info("%s has the invite link", link.absolute())
-        systemd.notify("READY=1")
+        service.notify("READY=1")
         bot.serve()
     except (ConfigError, CoreError, CoreGone) as error:
         sys.exit(str(error))

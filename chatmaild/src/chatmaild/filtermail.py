@@ -8,22 +8,18 @@ One process serves a role: it hands on some 700 messages a second, where Postfix
 So the rate limit needs no memory shared between processes.
 """
 
-import argparse
 import asyncio
 import gc
 import logging
-import signal
 import socket
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from pathlib import Path
 
 from aiosmtpd import smtp
 
-from . import ip_address, systemd
-from .config import ConfigError, read_config
+from . import ip_address, service
+from .config import read_config_or_exit
 from .filter.authentication import Authenticator, is_literal
 from .filter.rules import (
     IncomingSettings,
@@ -236,37 +232,30 @@ class OutgoingFilter(Filter):
             return sender.lower()
 
 
-class StartError(Exception):
-    """The service cannot start; the text says why and what to do."""
-
-
-async def run(config: Settings, role: str) -> None:
+async def run(config: Settings, role: str, smtp_listener: socket.socket, *http_listeners: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    :param role: `outgoing`, which needs one socket, or `incoming`, which needs another for HTTP.
-    :raises StartError: systemd did not pass them, or postfix_host has no address.
+    :param role: `outgoing`, which has one socket, or `incoming`, which has another for HTTP.
+    :raises StartError: postfix_host has no address.
     """
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     if role == "outgoing":
-        service = OutgoingFilter(config, _destination(config, config.postfix_reinject_port))
-        smtp_server = Server(service, config.max_message_size, OUTGOING_PATIENCE)
-        (smtp_listener,) = _listeners(1)
-        serving = [smtp_server.serve(smtp_listener, stop)]
+        filtering = OutgoingFilter(config, _destination(config, config.postfix_reinject_port))
+        smtp_server = Server(filtering, config.max_message_size, OUTGOING_PATIENCE)
     else:
-        service = IncomingFilter(
+        filtering = IncomingFilter(
             config,
             _destination(config, config.postfix_reinject_port_incoming),
             Resolver(seconds=dkim.DNS_S),
         )
-        smtp_server = Server(service, config.max_message_size, INCOMING_PATIENCE)
+        smtp_server = Server(filtering, config.max_message_size, INCOMING_PATIENCE)
+    stop = service.stop_signal()
+    serving = [smtp_server.serve(smtp_listener, stop)]
+    for listener in http_listeners:
         # Memory for large messages is the process's, whichever way they come.
-        http = http_server.Server(HttpDelivery(config, service), config.max_message_size, smtp_server.budget)
-        smtp_listener, http_listener = _listeners(2)
-        serving = [smtp_server.serve(smtp_listener, stop), http.serve(http_listener, stop)]
+        http = http_server.Server(HttpDelivery(config, filtering), config.max_message_size, smtp_server.budget)
+        serving.append(http.serve(listener, stop))
     logger.info("entering serving loop")
-    systemd.notify("READY=1")
+    service.notify("READY=1")
     await asyncio.gather(*serving)
 
 
@@ -275,43 +264,30 @@ def _destination(config: Settings, port: int) -> smtp_client.Destination:
     try:
         found = socket.getaddrinfo(config.postfix_host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise StartError(
+        raise service.StartError(
             f"postfix_host is {config.postfix_host!r}, which has no address: {error.strerror};"
             " allowed is an IP address or a host name that resolves"
         ) from error
     return smtp_client.Destination(found[0][4][0], port, smtp_client.address_literal(config.filtermail_host))
 
 
-def _listeners(number: int) -> list[socket.socket]:
-    try:
-        return systemd.listening_sockets(number)
-    except ValueError as error:
-        raise StartError(str(error)) from error
-
-
 def main() -> None:
-    """Run the service; exit status 1 and a message say that settings or sockets cannot be used."""
-    parser = argparse.ArgumentParser(
-        prog="filtermail", description="Let only end-to-end encrypted mail pass between Postfix and its queue."
-    )
-    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/filtermail.toml")
+    """Run the service; see `service.run`."""
+    parser = service.parser("Let only end-to-end encrypted mail pass between Postfix and its queue.", config=True)
     parser.add_argument(
         "role",
         choices=list(ROLES),
         help="outgoing: mail that users submit; incoming: mail from other servers",
     )
     arguments = parser.parse_args()
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
     # aiosmtpd logs what clients send, addresses included.
     logging.getLogger("mail.log").setLevel(logging.ERROR)
     # Its connections are reference cycles; collected early, they do not pile up to megabytes.
     gc.set_threshold(200, 5, 5)
-    try:
-        asyncio.run(run(read_config(arguments.config, ROLES[arguments.role]), arguments.role))
-    except ConfigError as error:
-        sys.exit(str(error))
-    except StartError as error:
-        sys.exit(f"{arguments.config}: {error}")
+    config = read_config_or_exit(arguments.config, ROLES[arguments.role])
+    service.run(
+        lambda *listeners: run(config, arguments.role, *listeners), sockets=1 if arguments.role == "outgoing" else 2
+    )
 
 
 if __name__ == "__main__":

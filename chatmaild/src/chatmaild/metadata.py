@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
-from .config import Config, ConfigError
+from .config import Config
 from .dovecot import dict_server
 from .dovecot.dict_server import DictError, Dictionary
 from .mailboxes.mailbox import PENDING_NOTIFICATIONS
 from .push.client import PushClient
 from .push.device_tokens import DeviceTokens
 from .push.notifier import Notifier
+from .service import StartError
 
 # RFC 5464 has server entries below /shared; Dovecot keeps them with those of INBOX, below this.
 SERVER_PREFIX = "vendor/vendor.dovecot/pvt/server/vendor/deltachat/"
@@ -77,11 +78,9 @@ class Metadata(Dictionary):
     """The entries of one relay."""
 
     def __init__(self, config: Settings) -> None:
-        """:raises ConfigError: the mailboxes directory is not there."""
+        """:raises StartError: the mailboxes directory is not there."""
         if not config.mailboxes_dir.is_dir():
-            raise ConfigError(
-                f"mailboxes_dir is {config.mailboxes_dir}, which is no directory; make it, owned by vmail"
-            )
+            raise StartError(f"mailboxes_dir is {config.mailboxes_dir}, which is no directory; make it, owned by vmail")
         self.config = config
         self._notifier: Notifier | None = None
         self._exit = contextlib.AsyncExitStack()

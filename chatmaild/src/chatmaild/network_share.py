@@ -5,21 +5,18 @@ since version 3.8. It asks here by the protocol of SMTPD_POLICY_README, and tell
 counted are the kernel's sockets, so nothing has to be remembered or told at the end of a connection.
 """
 
-import argparse
 import asyncio
 import contextlib
 import ipaddress
 import logging
 import re
-import signal
 import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import systemd
+from . import service
 from .limits.rate_limit import place_of
 from .smtp import replies
 
@@ -143,7 +140,7 @@ async def serve(shares: Shares, listener: socket.socket, stop: asyncio.Event) ->
 
     server = await asyncio.start_server(connected, sock=listener, backlog=BACKLOG, limit=REQUEST_MAX)
     tasks.add(asyncio.create_task(reporting()))
-    systemd.notify("READY=1")
+    service.notify("READY=1")
     await stop.wait()
     server.close()
     shares.report()
@@ -153,24 +150,20 @@ async def serve(shares: Shares, listener: socket.socket, stop: asyncio.Event) ->
     await asyncio.gather(*ending, return_exceptions=True)
 
 
-async def _run(listener: socket.socket) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve(Shares(), listener, stop)
-
-
-def main() -> None:
-    """The command line ``network-share PORT``. Exit status 1 says that the port cannot be used."""
-    parser = argparse.ArgumentParser(prog="network-share", description="Tell Postfix whose network has its share.")
-    parser.add_argument("port", type=int, help="TCP port of 127.0.0.1 to listen on")
-    port = parser.parse_args().port
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
+async def _run(port: int) -> None:
     try:
         listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
     except OSError as error:
-        sys.exit(f"network-share: cannot listen on 127.0.0.1:{port}: {error.strerror}")
-    asyncio.run(_run(listener))
+        raise service.StartError(f"cannot listen on 127.0.0.1:{port}: {error.strerror}") from error
+    await serve(Shares(), listener, service.stop_signal())
+
+
+def main() -> None:
+    """Run the service ``network-share PORT``; see `service.run`."""
+    parser = service.parser("Tell Postfix whose network has its share.")
+    parser.add_argument("port", type=int, help="TCP port of 127.0.0.1 to listen on")
+    port = parser.parse_args().port
+    service.run(lambda: _run(port), sockets=0)
 
 
 if __name__ == "__main__":

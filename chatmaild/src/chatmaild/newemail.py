@@ -6,24 +6,19 @@ Apps do not ask a web server whose certificate is self-signed. There the web pag
 each visitor: nginx asks at ``/account-link`` for the link, and the browser at ``/account-qr?LINK`` for its QR code.
 """
 
-import argparse
-import asyncio
 import io
 import json
 import logging
 import re
 import secrets
-import signal
 import socket
 import string
-import sys
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from urllib.parse import parse_qs, quote
 
-from . import invites, systemd
-from .config import ConfigError, read_config
+from . import invites, service
+from .config import read_config_or_exit
 from .http import server as http_server
 from .http.server import Request, Response
 
@@ -126,26 +121,17 @@ async def answer(config: Settings, request: Request) -> Response:
 
 async def run(config: Settings, listener: socket.socket) -> None:
     """Serve on the unix socket `listener` until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = http_server.Server(lambda request: answer(config, request), BODY_MAX)
-    systemd.notify("READY=1")
+    stop = service.stop_signal()
+    service.notify("READY=1")
     await server.serve(listener, stop)
 
 
 def main() -> None:
-    """Run the service; exit status 1 and a message say that the settings or the socket cannot be used."""
-    parser = argparse.ArgumentParser(prog="newemail", description="Make up addresses for clients that ask at /new.")
-    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/newemail.toml")
-    arguments = parser.parse_args()
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
-    try:
-        config = read_config(arguments.config, Settings)
-        (listener,) = systemd.listening_sockets(1)
-    except (ConfigError, ValueError) as error:
-        sys.exit(str(error))
-    asyncio.run(run(config, listener))
+    """Run the service; see `service.run`."""
+    parser = service.parser("Make up addresses for clients that ask at /new.", config=True)
+    config = read_config_or_exit(parser.parse_args().config, Settings)
+    service.run(lambda listener: run(config, listener))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ here, not Dovecot; where doveauth gives no answer, or refuses to give one now, n
 https://doc.dovecot.org/2.3/developer_manual/design/auth_protocol/; the mechanism PLAIN is RFC 4616.
 """
 
-import argparse
 import asyncio
 import base64
 import json
@@ -15,13 +14,10 @@ import logging
 import os
 import re
 import secrets
-import signal
 import socket
-import sys
 from pathlib import Path
 
-from . import systemd
-from .connections import ACCEPT_AT_ONCE, BACKLOG, Connections
+from . import connections, service
 from .dovecot.dict_server import LINE_MAX, escape
 from .mailboxes import password_hash
 
@@ -147,32 +143,15 @@ class SaslServer:
 
 async def serve(doveauth: Doveauth, listener: socket.socket) -> None:
     """Answer all who connect to `listener`, until SIGTERM or SIGINT; what has been asked until then is answered."""
-    stop = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    connections = Connections(SaslServer(doveauth).serve_connection)
-    # Not start_unix_server: from Python 3.13 on it removes the socket at its end, which is systemd's.
-    server = await asyncio.start_server(connections, sock=listener, limit=REQUEST_MAX, backlog=ACCEPT_AT_ONCE)
-    listener.listen(BACKLOG)
-    systemd.notify("READY=1")
-    await stop.wait()
-    await connections.drain(listener)
-    server.close()
+    await connections.serve(SaslServer(doveauth).serve_connection, listener, request_max=REQUEST_MAX)
 
 
 def main() -> None:
-    """The command line ``sasl DOVEAUTH``. Exit status 1 says that there is no socket to listen on."""
-    parser = argparse.ArgumentParser(
-        prog="sasl", description="Tell Postfix, on the socket that systemd passes, whether a password is right."
-    )
+    """Run the service ``sasl DOVEAUTH``; see `service.run`."""
+    parser = service.parser("Tell Postfix, on the socket that systemd passes, whether a password is right.")
     parser.add_argument("doveauth", type=Path, help="doveauth's socket")
     arguments = parser.parse_args()
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
-    try:
-        (listener,) = systemd.listening_sockets(1)
-    except ValueError as error:
-        sys.exit(f"sasl: {error}")
-    asyncio.run(serve(Doveauth(arguments.doveauth), listener))
+    service.run(lambda listener: serve(Doveauth(arguments.doveauth), listener))
 
 
 if __name__ == "__main__":

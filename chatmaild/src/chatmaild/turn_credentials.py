@@ -4,17 +4,14 @@ The user name is the time at which the credential ends, the password its HMAC un
 service know (draft-uberti-behave-turn-rest-00, section 2.2), so nothing is stored anywhere.
 """
 
-import argparse
 import asyncio
 import base64
 import hmac
-import signal
 import socket
-import sys
 import time
 from pathlib import Path
 
-from . import systemd
+from . import service
 from .connections import ACCEPT_AT_ONCE, BACKLOG, stop_accepting
 
 LIFETIME = 5 * 86400  # seconds; clients fetch new credentials when less than half a day is left
@@ -35,20 +32,19 @@ def credentials(secret: bytes, now: float) -> tuple[str, str]:
 def read_secret(path: Path) -> bytes:
     """The secret in a file, without white space around it.
 
-    :raises OSError: the file cannot be read.
-    :raises ValueError: it is too short to be one.
+    :raises StartError: the file cannot be read, or what it holds is too short to be one.
     """
-    secret = path.read_bytes().strip()
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise service.StartError(f"cannot read {path}: {error.strerror}") from error
     if len(secret) < SECRET_MIN:
-        raise ValueError(f"{path} has no secret of at least {SECRET_MIN} bytes")
+        raise service.StartError(f"{path} has no secret of at least {SECRET_MIN} bytes")
     return secret
 
 
 async def serve(secret: bytes, listener: socket.socket) -> None:
     """Answer all who connect to `listener`, until SIGTERM or SIGINT; nothing that they send is read."""
-    stop = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
 
     def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # So short a line fits into the socket's buffer, whether the client reads it or not.
@@ -58,24 +54,17 @@ async def serve(secret: bytes, listener: socket.socket) -> None:
     # Not start_unix_server: from Python 3.13 on it removes the socket at its end, which is systemd's.
     server = await asyncio.start_server(answer, sock=listener, backlog=ACCEPT_AT_ONCE)
     listener.listen(BACKLOG)
-    systemd.notify("READY=1")
-    await stop.wait()
+    await service.until_stopped()
     await stop_accepting(listener)
     server.close()
 
 
 def main() -> None:
-    """The command line ``turn-credentials SECRET``. Exit status 1 says that secret or socket cannot be used."""
-    parser = argparse.ArgumentParser(
-        prog="turn-credentials", description="Give out TURN credentials on the socket that systemd passes."
-    )
+    """Run the service ``turn-credentials SECRET``; see `service.run`."""
+    parser = service.parser("Give out TURN credentials on the socket that systemd passes.")
     parser.add_argument("secret", type=Path, help="file with coturn's static-auth-secret")
     arguments = parser.parse_args()
-    try:
-        secret, listener = read_secret(arguments.secret), *systemd.listening_sockets(1)
-    except (OSError, ValueError) as error:
-        sys.exit(f"turn-credentials: {error}")
-    asyncio.run(serve(secret, listener))
+    service.run(lambda listener: serve(read_secret(arguments.secret), listener))
 
 
 if __name__ == "__main__":

@@ -127,17 +127,19 @@ def start_daemon(tmp_path):
 
 
 @pytest.fixture
-def run_service():
-    """Run a service that ends by itself; what it printed is collected."""
+def run_service(tmp_path):
+    """Run a service that ends by itself, with sockets from its manager or without; what it printed is collected."""
 
-    def run(module: str, *arguments) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            env=os.environ | {"PYTHONPATH": str(SOURCE)},
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
+    def run(module: str, *arguments, sockets: int = 0) -> subprocess.CompletedProcess:
+        argv = [sys.executable, "-m", module, *arguments]
+        environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+        listeners = [activation.unix_listener(tmp_path / f"listener{number}") for number in range(sockets)]
+        with activation.start(
+            argv, listeners, environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            for listener in listeners:
+                listener.close()
+            printed = process.communicate(timeout=20)
+        return subprocess.CompletedProcess(argv, process.returncode, *printed)
 
     return run

@@ -1049,7 +1049,7 @@ def test_without_its_sockets_it_says_how_to_start_it(run_service, write_config, 
     ("setting", "value"), [("max_message_size", "big"), ("postfix_host", "no such host"), ("passthrough_senders", "x")]
 )
 def test_a_wrong_setting_ends_the_service_with_its_name(run_service, write_config, setting, value):
-    result = run_service("chatmaild.filtermail", write_config(**{setting: value}), "outgoing")
+    result = run_service("chatmaild.filtermail", write_config(**{setting: value}), "outgoing", sockets=1)
     assert result.returncode == 1
     assert f"{setting} is {value!r}" in result.stderr
     assert "Traceback" not in result.stderr

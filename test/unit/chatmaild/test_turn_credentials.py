@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from chatmaild.service import StartError
 from chatmaild.turn_credentials import LIFETIME, credentials, read_secret
 from test.unit.chatmaild.conftest import SOURCE, disturb
 
@@ -33,7 +34,7 @@ def test_white_space_around_the_secret_is_none_of_it(tmp_path):
 def test_a_secret_that_is_too_short_is_refused(tmp_path):
     path = tmp_path / "secret"
     path.write_bytes(b"short\n")
-    with pytest.raises(ValueError, match="at least 16 bytes"):
+    with pytest.raises(StartError, match="at least 16 bytes"):
         read_secret(path)
 
 
@@ -109,13 +110,7 @@ def test_without_a_socket_of_systemd_it_says_so(tmp_path, environment):
     assert "systemd passed 0 sockets, not 1" in done.stderr
 
 
-def test_a_missing_secret_is_named(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "chatmaild.turn_credentials", tmp_path / "none"],
-        env={"PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_a_missing_secret_is_named(tmp_path, run_service):
+    done = run_service("chatmaild.turn_credentials", tmp_path / "none", sockets=1)
     assert done.returncode == 1
-    assert str(tmp_path / "none") in done.stderr
+    assert f"cannot read {tmp_path}/none: No such file" in done.stderr

@@ -6,21 +6,16 @@ everything that expects an answer gets one, ``F`` at worst.
 https://doc.dovecot.org/2.3/developer_manual/design/dict_protocol/
 """
 
-import argparse
 import asyncio
 import logging
 import re
-import signal
 import socket
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Self
 
-from .. import systemd
-from ..config import ConfigError, Settings, read_config
-from ..connections import ACCEPT_AT_ONCE, BACKLOG, Connections
+from .. import connections, service
+from ..config import Settings, read_config_or_exit
 
 LINE_MAX = 65536  # bytes, LF not counted; Dovecot's own limit for what a client sends
 TRANSACTIONS_MAX = 100  # open ones in one connection; Dovecot has one or two
@@ -244,35 +239,17 @@ async def serve(dictionary: Dictionary, listener: socket.socket) -> None:
     What has been asked until then is answered. Dovecot asks once more where a lookup was not, but not where a
     transaction was not committed.
     """
-    stop = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    connections = Connections(lambda reader, writer: _serve_connection(dictionary, reader, writer))
     async with dictionary:
-        # Not start_unix_server: from Python 3.13 on it removes the socket at its end, which is systemd's.
-        server = await asyncio.start_server(connections, sock=listener, limit=LINE_MAX, backlog=ACCEPT_AT_ONCE)
-        listener.listen(BACKLOG)
-        systemd.notify("READY=1")
-        await stop.wait()
-        await connections.drain(listener)
-        server.close()
+        await connections.serve(
+            lambda reader, writer: _serve_connection(dictionary, reader, writer), listener, request_max=LINE_MAX
+        )
 
 
 def run(description: str, kind: type[Settings], make_dictionary: Callable[[Settings], Dictionary]) -> None:
-    """The command line of a service, ``NAME CONFIG``: serve until a signal ends it.
-
-    Exit status 1 and a message on standard error say that the settings or the socket cannot be used.
+    """The command line of a service, ``NAME CONFIG``: serve until a signal ends it; see `service.run`.
 
     :param description: what ``--help`` says about the service.
     :param kind: the settings that it reads, see `read_config`.
     """
-    parser = argparse.ArgumentParser(prog=Path(sys.argv[0]).stem, description=description)
-    parser.add_argument("config", type=Path, help="settings file, such as /etc/chatmail/doveauth.toml")
-    arguments = parser.parse_args()
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
-    try:
-        dictionary = make_dictionary(read_config(arguments.config, kind))
-        (listener,) = systemd.listening_sockets(1)
-    except (ConfigError, ValueError) as error:
-        sys.exit(str(error))
-    asyncio.run(serve(dictionary, listener))
+    config = read_config_or_exit(service.parser(description, config=True).parse_args().config, kind)
+    service.run(lambda listener: serve(make_dictionary(config), listener))
