@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import service
+from . import files, service
 from .config import ECHOBOT_PASSWORD, ConfigError, read_config
 from .mailboxes import password_hash
 
@@ -173,10 +173,7 @@ def publish_hash(path: Path, password: str) -> None:
     :raises OSError: the file system refused.
     """
     hashed = "{SHA512-CRYPT}" + password_hash.sha512_crypt(password.encode(), password_hash.make_salt())
-    temporary = path.with_name("password.tmp")
-    temporary.write_text(hashed, encoding="ascii")
-    temporary.chmod(0o640)
-    temporary.rename(path)
+    files.replace(path, hashed.encode("ascii"), 0o640)
 
 
 def main() -> None:

@@ -6,11 +6,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import files
 from .config import Config, read_config_or_exit
 from .expire import natural
 from .mailboxes import scanner
 from .mailboxes.mailbox import DAY, Mailbox
-from .metrics import Gauge, account_metrics, write_atomically
+from .metrics import PUBLIC, Gauge, account_metrics
 
 CONFIG = Path("/etc/chatmail/fsreport.toml")
 CI_PREFIX = "ci-"  # of addresses that test runs make
@@ -172,9 +173,10 @@ def main() -> None:
     try:
         if arguments.textfile:
             textfile = arguments.textfile
-            write_atomically(textfile / TEXTFILE if textfile.is_dir() else textfile, report.prometheus())
+            path = textfile / TEXTFILE if textfile.is_dir() else textfile
+            files.replace(path, report.prometheus().encode("ascii"), PUBLIC)
         if arguments.legacy_metrics:
-            write_atomically(arguments.legacy_metrics, account_metrics(config.mailboxes_dir))
+            files.replace(arguments.legacy_metrics, account_metrics(config.mailboxes_dir).encode("ascii"), PUBLIC)
     except OSError as error:
         sys.exit(f"fsreport: {error}")
     if not (arguments.textfile or arguments.legacy_metrics):

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from . import files
+
 DIRECTORY = Path("/var/lib/doveauth/invites")
 TOKEN_LENGTH = 12  # characters: 62 bits, so that nobody finds one by trying
 TOKEN = f"[a-z0-9]{{{TOKEN_LENGTH}}}"
@@ -120,10 +122,8 @@ class Invites:
             return Invite(token, 0, 0)  # damaged by hand: good for nothing
 
     def _write(self, invite: Invite) -> None:
-        temporary = self._directory / f".{invite.token}"
         values = {key: value for key, value in asdict(invite).items() if key != "token"}
-        temporary.write_text(json.dumps(values) + "\n", encoding="ascii")
-        temporary.rename(self._path(invite.token))
+        files.replace(self._path(invite.token), f"{json.dumps(values)}\n".encode("ascii"))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

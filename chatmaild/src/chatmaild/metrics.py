@@ -3,12 +3,15 @@
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from . import files
+
 CI_PREFIXES = ("ci-", "ac_")  # of accounts that test runs make
+
+PUBLIC = 0o644  # permissions of files that the web server or a monitoring agent reads
 
 
 class Gauge(NamedTuple):
@@ -43,22 +46,6 @@ def account_metrics(mailboxes_dir: Path) -> str:
     return "".join(gauge.lines() for gauge in gauges)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that all may read; its readers see the old text or the new one.
-
-    :raises OSError: the file system refused; the old file stays.
-    """
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), 0o644)
-        Path(temporary).rename(path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def main() -> None:
     """The command line of metrics: ``MAILBOXES_DIR [FILE]``."""
     parser = argparse.ArgumentParser(description="Count the accounts of a relay, as Prometheus text.")
@@ -68,7 +55,7 @@ def main() -> None:
     try:
         text = account_metrics(arguments.mailboxes_dir)
         if arguments.file:
-            write_atomically(arguments.file, text)
+            files.replace(arguments.file, text.encode("ascii"), PUBLIC)
         else:
             sys.stdout.write(text)
     except OSError as error:

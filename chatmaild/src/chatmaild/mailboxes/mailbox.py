@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from .. import files
+
 DAY = 86400  # seconds
 NAME_MAX = 255  # bytes in one file name, pathname(7)
 INDEX_DIR = Path("/dev/shm/chatmail")  # noqa: S108, vmail's alone; Dovecot's index files, where `tmpfs_index` keeps them in memory
@@ -91,11 +93,6 @@ class Mailbox:
         """Locked by whoever changes `metadata_path`; it stays when the lock is given up."""
         return self.path / "metadata.json.lock"
 
-    @property
-    def metadata_temporary_path(self) -> Path:
-        """What the holder of the lock is about to put in place of `metadata_path`."""
-        return self.path / "metadata.json.tmp"
-
     def read_password(self) -> str | None:
         """The stored hash with its scheme, or None where nobody has created the address."""
         return read_hash(self.password_path)
@@ -111,14 +108,7 @@ class Mailbox:
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.enforce_e2ee_path.touch(mode=0o600)
-        descriptor, temporary = tempfile.mkstemp(prefix="password.tmp-", dir=self.path)  # mode 0600
-        try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(password)
-            Path(temporary).rename(self.password_path)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        files.replace(self.password_path, password.encode("ascii"))
 
     @contextlib.contextmanager
     def try_lock(self) -> Iterator[bool]:

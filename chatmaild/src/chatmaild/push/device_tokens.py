@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 
+from .. import files
 from ..mailboxes.mailbox import DAY, Mailbox
 
 KEY = "devicetoken"
@@ -76,9 +77,7 @@ class DeviceTokens:
                 tokens = self._valid(content.get(KEY))
                 change(tokens)
                 if tokens != content.get(KEY, {}):
-                    temporary = self.mailbox.metadata_temporary_path
-                    temporary.write_text(json.dumps(content | {KEY: tokens}), encoding="ascii")
-                    temporary.rename(self.mailbox.metadata_path)
+                    files.replace(self.mailbox.metadata_path, json.dumps(content | {KEY: tokens}).encode("ascii"))
         except FileNotFoundError:
             return {}
         return tokens

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from .. import files
 from .client import IDLE_MAX, PushClient, PushError
 from .device_tokens import TOKEN_MAX, DeviceTokens, to_bytes
 
@@ -44,13 +45,7 @@ class Notification:
         :raises OSError: the file system refused; nothing is left behind.
         """
         path = directory / uuid.uuid4().hex
-        temporary = path.with_suffix(".tmp")
-        try:
-            temporary.write_bytes(to_bytes(f"{self.address}\n{self.start}\n{self.token}"))
-            temporary.rename(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        files.replace(path, to_bytes(f"{self.address}\n{self.start}\n{self.token}"))
         return path
 
     @classmethod
@@ -219,7 +214,7 @@ def left_behind(directory: Path) -> Iterator[str]:
     directory.mkdir(mode=0o700, exist_ok=True)
     for path in directory.iterdir():
         try:
-            if path.suffix == ".tmp":
+            if files.UNFINISHED in path.name:
                 raise ValueError("its writing did not end")
             if not path.is_file():
                 raise ValueError("no file")

@@ -73,7 +73,7 @@ def test_a_file_keeps_address_time_and_token(tmp_path):
 def test_what_is_no_notification_is_deleted_at_the_start(tmp_path, caplog, content):
     good = Notification(USER, 1700000000, "1111").write(tmp_path)
     (tmp_path / "bad").write_bytes(content)
-    (tmp_path / "half.tmp").write_bytes(b"a@b\n1\ntoken")
+    (tmp_path / "half.tmp-x1").write_bytes(b"a@b\n1\ntoken")
     assert list(left_behind(tmp_path)) == [good.name]
     assert list(tmp_path.iterdir()) == [good]
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
