@@ -1,12 +1,18 @@
 """States rendered by Salt itself, without running any."""
 
+import copy
+import functools
+import json
 import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jinja2
 import pytest
 import salt.loader
 import salt.state
 import salt.utils.yaml
+from salt.utils.jinja import SerializerExtension
 from salt.utils.templates import render_jinja_tmpl
 
 from test.salt.minion import CHECKOUT, configuration
@@ -30,6 +36,7 @@ class Renderer:
         self.functions = self._highstate.state.functions
         self.states = self._highstate.state.states
         self._low: dict[tuple[str, str], list[dict]] = {}
+        self._settings: dict[str, str] = {}
 
     def template(self, text: str, **context) -> str:
         """Render Jinja as Salt does for SLS files and managed templates: what is not defined is an error."""
@@ -40,6 +47,8 @@ class Renderer:
             "salt": self.functions,
             "grains": options["grains"],
             "pillar": {},
+            # Without, each template would have one of its own, with loaders of its own.
+            "fileclient": self._highstate.client,
         }
         return render_jinja_tmpl(text, names | context)
 
@@ -50,7 +59,9 @@ class Renderer:
     def settings(self, pillar: object) -> dict:
         """What map.jinja makes of the value of the pillar's ``chatmail`` key."""
         text = '{% from "chatmail/map.jinja" import settings with context %}{{ settings | json }}'
-        return salt.utils.yaml.safe_load(self.template(text, pillar={"chatmail": pillar}))
+        if (key := repr(pillar)) not in self._settings:
+            self._settings[key] = self.template(text, pillar={"chatmail": pillar})
+        return json.loads(self._settings[key])
 
     def low(self, pillar: object, sls: str = "chatmail") -> list[dict]:
         """
@@ -78,6 +89,24 @@ class Renderer:
         return chunks
 
 
+def _once(method: Callable) -> Callable:
+    """Have a method keep what it returns for arguments, whatever its object; each caller gets a copy."""
+    results = {}
+
+    @functools.wraps(method)
+    def kept(self, *arguments):
+        if arguments not in results:
+            results[arguments] = method(self, *arguments)
+        return copy.deepcopy(results[arguments])
+
+    return kept
+
+
 @pytest.fixture(scope="session")
-def renderer(tmp_path_factory) -> Renderer:
-    return Renderer(tmp_path_factory.mktemp("minion"))
+def renderer(tmp_path_factory) -> Iterator[Renderer]:
+    # Each of the 22 SLS files reads map.jinja and the schema, and for each Salt makes an environment that knows nothing
+    # of the last one: two thirds of what compiling takes.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jinja2.Environment, "compile", _once(jinja2.Environment.compile))
+        patch.setattr(SerializerExtension, "load_yaml", _once(SerializerExtension.load_yaml))
+        yield Renderer(tmp_path_factory.mktemp("minion"))

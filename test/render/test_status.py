@@ -19,12 +19,13 @@ def unit_name(name: str) -> str:
 @pytest.mark.parametrize("pillar", sorted(PILLARS))
 def test_every_service_of_the_states_is_looked_at_and_no_other(pillar, renderer):
     given = renderer.pillar(PILLARS[pillar])
+    settings = renderer.settings(given)
     started = {
         unit_name(chunk["name"])
         for chunk in renderer.low(given)
         if (chunk["state"], chunk["fun"]) == ("service", "running")
     }
-    wanted = {unit.name for unit in UNITS if unit.is_wanted(renderer.settings(given))}
+    wanted = {unit.name for unit in UNITS if unit.is_wanted(settings)}
     assert wanted == started - NOT_LOOKED_AT
 
 
