@@ -23,7 +23,9 @@ from .smtp import replies
 REQUEST_MAX = 16 * 1024  # octets
 BACKLOG = 1024  # connections not yet accepted
 IDLE_SECONDS = 330  # Postfix closes what it has not used for 300 s
-FRESH_SECONDS = 0.1  # for how long a count holds: of each 100,000 sockets takes a fifth of a second
+# A count takes up to a fifth of a second. It is made again where by a new one who asks might pass, and now and then to
+# see who does not ask. Of a network that had its share it is believed for longer, or attackers would keep us counting.
+FRESH_SECONDS, FULL_SECONDS, STALE_SECONDS = 0.1, 1, 5
 REPORT_SECONDS = 60
 REPORTED_MAX = 20  # networks, those refused most often
 PASSES = "DUNNO"
@@ -63,7 +65,8 @@ class Shares:
         self._read = read
         self._clock = clock
         self._counted_at = float("-inf")
-        self._held: Counter[tuple[int, str]] = Counter()
+        self._held: Counter[tuple[int, str]] = Counter()  # when they were counted
+        self._passed: Counter[tuple[int, str]] = Counter()  # since then
         self._refused: Counter[tuple[int, str]] = Counter()
 
     def decide(self, request: dict[str, str]) -> str:
@@ -76,13 +79,25 @@ class Shares:
         if place is None or not (port.isdecimal() and limit.isdecimal()):
             return PASSES
         key = int(port), place.network
-        if not self._count():
-            self._held[key] += 1
-        if self._held[key] <= int(limit):
+        if self._may_pass(key, int(limit)):
+            self._passed[key] += 1
             return PASSES
-        self._held[key] -= 1
         self._refused[key] += 1
         return replies.TOO_MANY_CONNECTIONS
+
+    def _may_pass(self, key: tuple[int, str], limit: int) -> bool:
+        """Whether one more connection is within the limit."""
+        age = self._clock() - self._counted_at
+        if self._held[key] >= limit:
+            good_for = FULL_SECONDS
+        elif self._held[key] + self._passed[key] >= limit:
+            good_for = FRESH_SECONDS
+        else:
+            good_for = STALE_SECONDS
+        if age >= good_for:
+            self._count()
+            self._held[key] = max(self._held[key] - 1, 0)  # who asks is connected
+        return self._held[key] + self._passed[key] < limit
 
     def report(self) -> None:
         """Log what was refused since the last time; `chatmail_relay.status` reads it."""
@@ -90,18 +105,13 @@ class Shares:
             logger.info("Refused: %d connections of %s to port %d", count, network, port)
         self._refused.clear()
 
-    def _count(self) -> bool:
-        """Count all connections, if that was not done just now; say whether it was done, with who asks among them."""
-        now = self._clock()
-        if now - self._counted_at < FRESH_SECONDS:
-            return False
-        self._counted_at = now
-        by_address: Counter[tuple[int, str]] = Counter(established(self._read()))
+    def _count(self) -> None:
+        self._counted_at = self._clock()
+        self._passed.clear()
         self._held.clear()
-        for (port, address), number in by_address.items():
+        for (port, address), number in Counter(established(self._read())).items():
             if place := place_of(address):
                 self._held[port, place.network] += number
-        return True
 
 
 async def _request(reader: asyncio.StreamReader) -> dict[str, str]:

@@ -83,13 +83,61 @@ def test_what_was_refused_is_logged_by_network_and_port(caplog):
     assert [record.getMessage() for record in caplog.records] == ["Refused: 5 connections of 192.0.2.0/24 to port 25"]
 
 
+class Kernel:
+    """A table of connections that changes, and how often it was read; time goes on by 1 ms with each question."""
+
+    def __init__(self, *connections: tuple[str, int, str]) -> None:
+        self.connections = connections
+        self.reads = 0
+        self.now = 0.0
+        self.shares = Shares(self._read, lambda: self.now)
+
+    def _read(self) -> str:
+        self.reads += 1
+        return table(*self.connections)
+
+    def ask(self, address: str, count: int = 1) -> set[str]:
+        answers = set()
+        for _ in range(count):
+            answers.add(self.shares.decide(asked(address)))
+            self.now += 0.001
+        return answers
+
+
 def test_a_flood_of_questions_reads_the_kernels_tables_seldom():
-    now, reads = [0.0], []
-    shares = Shares(lambda: reads.append(now[0]) or table(), lambda: now[0])
-    for _ in range(1000):
-        shares.decide(asked("192.0.2.1"))
-        now[0] += 0.001
-    assert len(reads) <= 11
+    short = Kernel()  # connections that have ended before the next count
+    short.ask("192.0.2.1", 1000)
+    assert short.reads <= 11
+    full = Kernel(*[("192.0.2.1", 25, "01")] * 3)
+    assert full.ask("192.0.2.1", 10_000) == {REFUSED}
+    assert full.reads <= 11
+
+
+def test_others_pass_while_a_network_asks_in_vain():
+    kernel = Kernel(*[("192.0.2.1", 25, "01")] * 3)
+    for _ in range(100):
+        assert kernel.ask("192.0.2.1", 10) == {REFUSED}
+        kernel.now += 0.1
+        assert kernel.ask("198.51.100.1") == {PASSES}
+
+
+def test_connections_that_have_ended_make_room():
+    kernel = Kernel(*[("192.0.2.1", 25, "01")] * 3)
+    assert kernel.ask("192.0.2.1") == {REFUSED}
+    kernel.connections = ()
+    kernel.now += 1
+    assert kernel.ask("192.0.2.1", 2) == {PASSES}
+    assert kernel.ask("192.0.2.1") == {REFUSED}
+    kernel.now += 0.1
+    assert kernel.ask("192.0.2.1") == {PASSES}
+
+
+def test_connections_whose_owners_never_ask_are_seen():
+    kernel = Kernel()
+    assert kernel.ask("192.0.2.1") == {PASSES}
+    kernel.connections = [("192.0.2.1", 25, "01")] * 3
+    kernel.now += 5
+    assert kernel.ask("192.0.2.1") == {REFUSED}
 
 
 def test_the_kernels_tables_are_read():
