@@ -156,7 +156,7 @@ def crowd(honest: Honest, count: int) -> dict:
 def attack(relay: Relay, count: int, sources: list[str]) -> Iterator[Callable[[], dict[str, int]]]:
     """Attackers of all sorts; yields what says how many connections they hold."""
     users = new_user(relay)
-    command = [sys.executable, "-m", "test.bench.attackers"]
+    command = [sys.executable, "-m", "test.bench.attackers", "--"]
     arguments = [relay.address, relay.domain, users.address, users.password, str(count), *sources]
     with (
         tempfile.TemporaryFile("w+") as output,
