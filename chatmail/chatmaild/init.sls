@@ -2,6 +2,7 @@
 # and its queue, chatmail-dane-policy tells Postfix who has DANE, chatmail-newemail makes up addresses for nginx.
 {% from "chatmail/map.jinja" import only, settings with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
+{% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
   - chatmail.preflight
@@ -97,6 +98,8 @@ chatmaild-migrate-passdb-unit:
   "chatmail-dane-policy",
   "chatmail-newemail",
 ] %}
+{{ sandbox("chatmaild", unprivileged=services + ["chatmail-migrate-passdb", "chatmail-network-share"]) }}
+
 {% set filled_in = ["filtermail.socket", "filtermail-incoming.socket"] %}
 {% for service in services %}
 chatmaild-{{ service }}-unit:
@@ -148,6 +151,7 @@ chatmaild-{{ service }}-service:
       - file: chatmaild-{{ service | replace("chatmail-", "") }}-settings
       {%- endif %}
       - file: chatmaild-{{ service }}-unit
+      - module: chatmaild-drop-ins
 {% endfor %}
 
 # It listens by itself: while it is away, Postfix lets all pass.
@@ -168,6 +172,7 @@ chatmaild-network-share-service:
     - watch:
       - file: chatmaild-source
       - file: chatmaild-network-share-unit
+      - module: chatmaild-drop-ins
 
 {{ remnants("chatmaild", units=["doveauth-dictproxy.service", "filtermail-transport.service"]) }}
 

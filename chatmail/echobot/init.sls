@@ -1,5 +1,6 @@
 # The echobot: a client of this relay, which sends back what it is sent. It is off where the pillar does not want it.
 {% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
   - chatmail.preflight
@@ -56,6 +57,8 @@ echobot-directory:
       - user: echobot-user
       - user: system-vmail-user
 
+{{ sandbox("echobot", unprivileged=["echobot"]) }}
+
 echobot-unit:
   file.managed:
     - name: /etc/systemd/system/echobot.service
@@ -76,6 +79,7 @@ echobot-service:
       - file: chatmaild-source
       - file: chatmaild-echobot-settings
       - file: echobot-unit
+      - module: echobot-drop-ins
 
 echobot-link:
   chatmail_echobot.invites:

@@ -1,6 +1,7 @@
 # iroh-relay: real-time channels of clients that cannot reach each other, behind nginx. Where the pillar names another
 # relay, or none, it is stopped.
 {% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
   - chatmail.preflight
@@ -43,6 +44,8 @@ iroh_relay-conf:
     - group: root
     - mode: '0644'
 
+{{ sandbox("iroh_relay", unprivileged=["iroh-relay"]) }}
+
 iroh_relay-unit:
   file.managed:
     - name: /etc/systemd/system/iroh-relay.service
@@ -61,6 +64,7 @@ iroh_relay-service:
       - chatmail_binary: iroh_relay-program
       - file: iroh_relay-conf
       - file: iroh_relay-unit
+      - module: iroh_relay-drop-ins
 {% else %}
 iroh_relay-service:
   service.dead:

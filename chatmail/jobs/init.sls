@@ -1,6 +1,7 @@
 # What the clock starts: old mail and unused mailboxes go each night, a daily report, the page /metrics if it is wanted.
 {% from "chatmail/map.jinja" import settings with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
+{% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
   - chatmail.preflight
@@ -20,7 +21,11 @@ jobs-{{ command }}-command:
     - group: root
     - mode: '0755'
 {% endfor %}
-{% for job in ["expire", "fsreport"] + (["metrics"] if settings.metrics_page else []) %}
+{% set jobs = ["expire", "fsreport"] + (["metrics"] if settings.metrics_page else []) %}
+{% set units = [] %}
+{% for job in jobs %}{% do units.append("chatmail-" ~ job) %}{% endfor %}
+{{ sandbox("jobs", unprivileged=units) }}
+{% for job in jobs %}
 jobs-{{ job }}-service:
   file.managed:
     - name: /etc/systemd/system/chatmail-{{ job }}.service
@@ -68,6 +73,7 @@ jobs-metrics-absent:
     - names:
       - /etc/systemd/system/chatmail-metrics.timer
       - /etc/systemd/system/chatmail-metrics.service
+      - /etc/systemd/system/chatmail-metrics.service.d
     - require:
       - service: jobs-metrics-timer
 {%- endif %}

@@ -2,6 +2,7 @@
 # loopback ports, and leaves to Dovecot's LMTP socket or to other relays. chatmail-sasl tells it whose passwords are right.
 {% from "chatmail/map.jinja" import settings with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
+{% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
   - chatmail.preflight
@@ -15,6 +16,7 @@ include:
 {{ remnants("postfix", files=["/etc/systemd/system/postfix@.service.d/10_restart.conf"]) }}
 
 {% set unit = settings.release.postfix_unit %}
+{% set drop_ins = unit | replace("@-", "@") %}
 
 postfix-packages:
   chatmail_package.installed:
@@ -28,6 +30,8 @@ postfix-spool:
     - require:
       - chatmail_package: postfix-packages
 
+{{ sandbox("postfix", unprivileged=["chatmail-sasl"], further=["postfix-unit", "postfix-remnants"]) }}
+
 postfix-sasl-socket-unit:
   file.managed:
     - name: /etc/systemd/system/chatmail-sasl.socket
@@ -38,10 +42,10 @@ postfix-sasl-socket-unit:
 
 postfix-sasl-unit:
   file.managed:
-    - name: /etc/systemd/system/chatmail-sasl.service
-    - source: salt://chatmail/postfix/files/etc/systemd/system/chatmail-sasl.service.j2
+    - name: /etc/systemd/system/chatmail-sasl.service.j2
     - template: jinja
     - context: {settings: {{ settings | json }}}
+    - source: salt://chatmail/postfix/files/etc/systemd/system/chatmail-sasl.service
     - user: root
     - group: root
     - mode: '0644'
@@ -59,6 +63,7 @@ postfix-sasl-service:
     - watch:
       - file: chatmaild-source
       - file: postfix-sasl-unit
+      - module: postfix-drop-ins
 
 # The maps come first: main.cf names them.
 {% for map in ["login_map", "submission_header_cleanup", "lmtp_header_cleanup", "smtp_tls_policy_map"] %}
@@ -107,10 +112,9 @@ postfix-check:
     - mode: '0755'
     - makedirs: True
 
-# Debian's unit has no restart policy.
-postfix-restart-policy:
+postfix-unit:
   file.managed:
-    - name: /etc/systemd/system/{{ unit | replace("@-", "@") }}.service.d/10-chatmail.conf
+    - name: /etc/systemd/system/{{ drop_ins }}.service.d/10-chatmail.conf
     - source: salt://chatmail/postfix/files/etc/systemd/system/postfix@.service.d/10-chatmail.conf
     - user: root
     - group: root
@@ -126,16 +130,6 @@ postfix-aliases:
     - mode: '0644'
     - require:
       - chatmail_package: postfix-packages
-
-# systemd does not see a first drop-in of a unit by itself.
-postfix-unit-reload:
-  module.run:
-    - service.systemctl_reload: []
-    - onchanges:
-      - file: postfix-restart-policy
-      - file: postfix-remnants
-    - require_in:
-      - service: postfix-service
 
 {% if settings.disable_mail -%}
 postfix-service:
@@ -168,7 +162,7 @@ postfix-service:
       - service: chatmaild-chatmail-dane-policy-service
       - service: postfix-sasl-service
     - watch:
-      - file: postfix-restart-policy
+      - module: postfix-drop-ins
       - file: unbound-resolv-conf
       - tls-certificate
 {%- endif %}

@@ -1,5 +1,6 @@
 # External: the operator puts certificate and key on the host and renews them; the daemons read them again then.
 {% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
   - chatmail.system
@@ -28,6 +29,8 @@ tls-{{ unit | replace(".", "-") }}:
     - require:
       - file: tls-reload-script
 {% endfor %}
+
+{{ sandbox("tls", unprivileged=["certificate-reload"]) }}
 
 # The watch for changes, and a daily reload for those that it cannot see.
 {% for unit in ("certificate-reload.path", "certificate-reload.timer") %}

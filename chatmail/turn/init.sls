@@ -2,6 +2,7 @@
 # credentials that end after five days; both know a secret that is made here and leaves the host never.
 {% from "chatmail/map.jinja" import settings with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
+{% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
   - chatmail.preflight
@@ -57,23 +58,17 @@ turn-{{ unit }}:
     - makedirs: True
 {% endfor %}
 
-# systemd does not see a first drop-in of a unit by itself.
-turn-unit-reload:
-  module.run:
-    - service.systemctl_reload: []
-    - onchanges:
-      - file: turn-coturn.service.d/10-chatmail.conf
+{{ sandbox("turn", unprivileged=["coturn", "chatmail-turn"], further=["turn-coturn.service.d/10-chatmail.conf"]) }}
 
 turn-service:
   service.running:
     - name: coturn
     - enable: True
-    - require:
-      - module: turn-unit-reload
     - watch:
       - chatmail_turn: turn-secret
       - file: turn-conf
       - file: turn-coturn.service.d/10-chatmail.conf
+      - module: turn-drop-ins
 
 turn-socket:
   chatmail_socket.listening:
@@ -92,3 +87,4 @@ turn-credentials-service:
       - chatmail_turn: turn-secret
       - file: chatmaild-source
       - file: turn-chatmail-turn.service
+      - module: turn-drop-ins
