@@ -45,6 +45,7 @@ READ_AT_START = [
     Path("/usr/sbin/dovecot"),
     LIBRARY,
     PLUGIN,
+    Path("/etc/systemd/system/dovecot.service.d/00-chatmail-sandbox.conf"),
     Path("/etc/systemd/system/dovecot.service.d/10-chatmail.conf"),
     Path("/usr/local/lib/chatmail/link-imap-instant"),
 ]

@@ -1,6 +1,7 @@
 # Dovecot: stores what Postfix delivers (LMTP), and lets clients read it (IMAP).
 {% from "chatmail/map.jinja" import settings with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
+{% from "chatmail/sandbox.jinja" import sandbox %}
 {% set files = "salt://chatmail/dovecot/files-" ~ settings.release.dovecot %}
 
 include:
@@ -71,7 +72,9 @@ dovecot-instant-link:
 dovecot-unit:
   file.managed:
     - name: /etc/systemd/system/dovecot.service.d/10-chatmail.conf
-    - source: salt://chatmail/dovecot/files/etc/systemd/system/dovecot.service.d/10-chatmail.conf
+    - source: salt://chatmail/dovecot/files/etc/systemd/system/dovecot.service.d/10-chatmail.conf.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
     - user: root
     - group: root
     - mode: '0644'
@@ -79,13 +82,7 @@ dovecot-unit:
     - require:
       - file: dovecot-instant-link
 
-# systemd does not see a first drop-in of a unit by itself.
-dovecot-unit-reload:
-  module.run:
-    - service.systemctl_reload: []
-    - onchanges:
-      - file: dovecot-unit
-      - file: dovecot-remnants
+{{ sandbox("dovecot", privileged=["dovecot"], further=["dovecot-unit", "dovecot-remnants"]) }}
 
 {% if settings.tmpfs_index -%}
 dovecot-index-tmpfiles:
@@ -168,7 +165,7 @@ dovecot-service:
     - reload: True
     - require:
       - cmd: dovecot-postfix-spool
-      - module: dovecot-unit-reload
+      - module: dovecot-drop-ins
       - user: system-vmail-user
     - watch:
       - file: dovecot-auth

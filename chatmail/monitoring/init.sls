@@ -1,6 +1,7 @@
 # Metrics for Prometheus, only where `mtail_address` says on which address: mtail counts lines of the journal (port 3903),
 # Dovecot tells its own (port 3904, in its own configuration).
 {% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
   - chatmail.preflight
@@ -31,22 +32,17 @@ monitoring-unit:
     - mode: '0644'
     - makedirs: True
 
-monitoring-unit-reload:
-  module.run:
-    - service.systemctl_reload: []
-    - onchanges:
-      - file: monitoring-unit
+{{ sandbox("monitoring", unprivileged=["mtail"], further=["monitoring-unit"]) }}
 
 monitoring-service:
   service.running:
     - name: mtail
     - enable: True
-    - require:
-      - module: monitoring-unit-reload
     - watch:
       - chatmail_package: monitoring-packages
       - file: monitoring-programs
       - file: monitoring-unit
+      - module: monitoring-drop-ins
 {% else %}
 monitoring-off:
   service.dead:
@@ -58,7 +54,10 @@ monitoring-off:
 
 monitoring-unit-gone:
   file.absent:
-    - name: /etc/systemd/system/mtail.service.d/10-chatmail.conf
+    - names:
+      {%- for file in ["00-chatmail-sandbox", "00-chatmail-unprivileged", "10-chatmail"] %}
+      - /etc/systemd/system/mtail.service.d/{{ file }}.conf
+      {%- endfor %}
     - require:
       - service: monitoring-off
 {% endif %}

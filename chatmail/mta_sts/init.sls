@@ -1,6 +1,7 @@
 # MTA-STS for mail that leaves (RFC 8461): Postfix asks this daemon which TLS policy another domain has published.
 {% from "chatmail/map.jinja" import settings with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
+{% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
   - chatmail.preflight
@@ -25,7 +26,7 @@ mta_sts-conf:
     - require:
       - chatmail_package: mta_sts-packages
 
-mta_sts-restart-policy:
+mta_sts-unit:
   file.managed:
     - name: /etc/systemd/system/postfix-mta-sts-resolver.service.d/10-chatmail.conf
     - source: salt://chatmail/mta_sts/files/etc/systemd/system/postfix-mta-sts-resolver.service.d/10-chatmail.conf
@@ -34,14 +35,7 @@ mta_sts-restart-policy:
     - mode: '0644'
     - makedirs: True
 
-# systemd does not see a first drop-in of a unit by itself.
-mta_sts-unit-reload:
-  module.run:
-    - service.systemctl_reload: []
-    - onchanges:
-      - file: mta_sts-restart-policy
-    - require_in:
-      - service: mta_sts-service
+{{ sandbox("mta_sts", unprivileged=["postfix-mta-sts-resolver"], further=["mta_sts-unit"]) }}
 
 mta_sts-service:
   service.running:
@@ -49,4 +43,4 @@ mta_sts-service:
     - enable: True
     - watch:
       - file: mta_sts-conf
-      - file: mta_sts-restart-policy
+      - module: mta_sts-drop-ins

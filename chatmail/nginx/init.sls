@@ -1,5 +1,6 @@
 # nginx: the web pages, one-tap addresses, and everything over port 443 for clients behind strict firewalls.
 {% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
   - chatmail.preflight
@@ -72,21 +73,14 @@ nginx-unit:
     - require:
       - chatmail_nginx: nginx-valid
 
-# systemd does not see a first drop-in of a unit by itself.
-nginx-unit-reload:
-  module.run:
-    - service.systemctl_reload: []
-    - onchanges:
-      - file: nginx-unit
+{{ sandbox("nginx", privileged=["nginx"], further=["nginx-unit"]) }}
 
 # Its limits hold from a start on.
 nginx-restart:
   cmd.run:
     - name: systemctl try-restart nginx
     - onchanges:
-      - file: nginx-unit
-    - require:
-      - module: nginx-unit-reload
+      - module: nginx-drop-ins
 
 # A reload keeps the mail sessions that came by port 443.
 nginx-service:

@@ -2,6 +2,7 @@
 # An IPv4-address relay has no name to publish a key under, and nothing to sign with.
 {% from "chatmail/map.jinja" import settings with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
+{% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
   - chatmail.preflight
@@ -94,7 +95,7 @@ opendkim-conf:
       - file: opendkim-socket-directory
       - service: chatmaild-filtermail-incoming-service
 
-opendkim-restart-policy:
+opendkim-unit:
   file.managed:
     - name: /etc/systemd/system/opendkim.service.d/10-chatmail.conf
     - source: salt://chatmail/opendkim/files/etc/systemd/system/opendkim.service.d/10-chatmail.conf
@@ -103,14 +104,7 @@ opendkim-restart-policy:
     - mode: '0644'
     - makedirs: True
 
-# systemd does not see a first drop-in of a unit by itself.
-opendkim-unit-reload:
-  module.run:
-    - service.systemctl_reload: []
-    - onchanges:
-      - file: opendkim-restart-policy
-    - require_in:
-      - service: opendkim-service
+{{ sandbox("opendkim", unprivileged=["opendkim"], further=["opendkim-unit"]) }}
 
 opendkim-service:
   service.running:
@@ -118,4 +112,4 @@ opendkim-service:
     - enable: True
     - watch:
       - file: opendkim-conf
-      - file: opendkim-restart-policy
+      - module: opendkim-drop-ins

@@ -30,7 +30,7 @@ postfix-spool:
     - require:
       - chatmail_package: postfix-packages
 
-{{ sandbox("postfix", unprivileged=["chatmail-sasl"], further=["postfix-unit", "postfix-remnants"]) }}
+{{ sandbox("postfix", unprivileged=["chatmail-sasl"], privileged=[drop_ins], further=["postfix-unit", "postfix-remnants"]) }}
 
 postfix-sasl-socket-unit:
   file.managed:

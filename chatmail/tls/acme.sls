@@ -2,6 +2,7 @@
 # While an order is open, acmetool itself answers the challenges: on port 80 where it is free, else on 127.0.0.1:402,
 # to where nginx hands them on. So nothing of it runs between orders.
 {% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/sandbox.jinja" import sandbox %}
 {% set names = [settings.mail_domain_bare, "www." ~ settings.mail_domain_bare, "mta-sts." ~ settings.mail_domain_bare] %}
 
 include:
@@ -75,6 +76,8 @@ tls-certificate:
       - file: tls-acme-desired
       - file: tls-acme-hook
       - file: unbound-resolv-conf
+
+{{ sandbox("tls", privileged=["acmetool"]) }}
 
 # Twice a day, an hour of jitter, made up for after a night off; acmetool asks the network only when a renewal is due.
 tls-acme-timer:

@@ -1,5 +1,6 @@
 # unbound: the relay's own validating resolver on loopback. Mail goes next to names that it resolved. unbound.conf(5)
 {% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
   - chatmail.preflight
@@ -56,6 +57,17 @@ unbound-resolvconf-service:
     - require:
       - chatmail_package: unbound-packages
 
+unbound-unit:
+  file.managed:
+    - name: /etc/systemd/system/unbound.service.d/10-chatmail.conf
+    - source: salt://chatmail/unbound/files/etc/systemd/system/unbound.service.d/10-chatmail.conf
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+
+{{ sandbox("unbound", privileged=["unbound"], further=["unbound-unit"]) }}
+
 unbound-service:
   service.running:
     - name: unbound
@@ -65,6 +77,7 @@ unbound-service:
     - watch:
       - file: unbound-conf
       - file: unbound-conf-chatmail
+      - module: unbound-drop-ins
 
 unbound-answers:
   chatmail_resolver.serving:

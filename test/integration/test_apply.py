@@ -10,7 +10,6 @@ from test.lab import Host, Lab
 
 ON_BOTH_RELEASES = True
 SERVICES = ["unbound", "opendkim", "doveauth", "lastlogin", "filtermail", "filtermail-incoming", "dovecot"]
-OWN_UNITS = ["doveauth", "lastlogin", "filtermail", "filtermail-incoming"]
 
 
 def changed(states: dict) -> dict:
@@ -101,15 +100,6 @@ def test_an_apply_of_all_states_needs_one_ssh_connection_at_most(lab: Lab, one_h
     assert len(lab.salt_ssh(one_host.name, "state.apply", "chatmail")) > 50
     log = one_host.run(["journalctl", f"--after-cursor={cursor.strip()}", "-u", "ssh", "-o", "cat"]).stdout
     assert log.count("Accepted publickey") <= 1
-
-
-@pytest.mark.parametrize("unit", OWN_UNITS)
-def test_our_units_are_sandboxed(one_host, unit):
-    report = one_host.run(["systemd-analyze", "security", "--json=short", "--no-pager", unit], check=False).stdout
-    assert json.loads(report)
-    overall = one_host.run(["systemd-analyze", "security", "--no-pager", unit], check=False).stdout
-    exposure = float(overall.rsplit("Overall exposure level for", 1)[1].split(":")[1].split()[0])
-    assert exposure <= 2.5
 
 
 def test_the_apply_works_on_the_host_itself_without_ssh_options(lab: Lab, one_host):

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from test.integration.conftest import PERMISSIVE
+from test.integration.test_sandbox import too_exposed
 from test.lab import Host, Lab
 from test.relay.delivery import new_user
 from test.salt.minion import CHECKOUT
@@ -81,6 +82,10 @@ def test_what_happens_is_counted(measured: Host, one, foreign):
     assert grown(measured, MTAIL, before, expected) == expected
     delivered = {"dovecot_mail_delivery_total": 2}
     assert grown(measured, DOVECOT, dovecot_before, delivered) == delivered
+
+
+def test_mtail_is_in_a_sandbox(measured: Host):
+    assert too_exposed(measured) == {}
 
 
 def test_mtail_comes_back_when_the_journal_s_reader_ends(measured: Host, one):
