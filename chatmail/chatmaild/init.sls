@@ -130,12 +130,19 @@ chatmaild-{{ service }}-socket-unit:
       - chatmail_socket: chatmaild-sockets
 {% endfor %}
 
+# Who may ask whether a password is right.
+chatmaild-doveauth-group:
+  group.present:
+    - name: doveauth
+    - system: True
+
 # Also where an earlier version of a service listens by itself, or two have changed ports.
 chatmaild-sockets:
   chatmail_socket.listening:
     - services: {{ services | json }}
     - require:
       - user: system-vmail-user
+      - group: chatmaild-doveauth-group
 {% for service in services %}
 # Salt reloads systemd's units before it starts a service whose unit has changed.
 chatmaild-{{ service }}-service:

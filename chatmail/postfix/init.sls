@@ -42,9 +42,7 @@ postfix-sasl-socket-unit:
 
 postfix-sasl-unit:
   file.managed:
-    - name: /etc/systemd/system/chatmail-sasl.service.j2
-    - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - name: /etc/systemd/system/chatmail-sasl.service
     - source: salt://chatmail/postfix/files/etc/systemd/system/chatmail-sasl.service
     - user: root
     - group: root
@@ -59,7 +57,7 @@ postfix-sasl-service:
     - enable: True
     - require:
       - cmd: postfix-spool
-      - user: system-vmail-user
+      - group: chatmaild-doveauth-group
     - watch:
       - file: chatmaild-source
       - file: postfix-sasl-unit

@@ -137,7 +137,7 @@ def test_the_check_of_an_apply_accepts_the_bounds(renderer, files, tmp_path, bou
 # the web pages, of what the clock starts, and of the apply itself.
 RESTARTS = {
     "mail_domain": (
-        "chatmail-metadata chatmail-newemail chatmail-sasl coturn doveauth dovecot echobot filtermail "
+        "chatmail-metadata chatmail-newemail coturn doveauth dovecot echobot filtermail "
         "filtermail-incoming lastlogin nginx opendkim postfix@-"
     ),
     "max_user_send_per_minute": "filtermail",
@@ -172,7 +172,7 @@ RESTARTS = {
     "imap_rawlog": "dovecot",
     "imap_compress": "dovecot",
     "tmpfs_index": "dovecot",
-    "mailboxes_dir": "chatmail-metadata chatmail-sasl doveauth dovecot filtermail filtermail-incoming lastlogin",
+    "mailboxes_dir": "chatmail-metadata doveauth dovecot filtermail filtermail-incoming lastlogin",
     "filtermail_host": "filtermail filtermail-incoming nginx postfix@-",
     "filtermail_smtp_port": "postfix@-",
     "filtermail_smtp_port_incoming": "postfix@-",
