@@ -43,7 +43,11 @@ UNITS = (
     Unit("chatmail-sasl.service", "nobody can send"),
     Unit("filtermail.service", "nobody can send"),
     Unit("filtermail-incoming.service", "no mail comes in from other relays"),
-    Unit("opendkim.service", "what is sent cannot be signed, so it waits with its senders"),
+    Unit(
+        "opendkim.service",
+        "what is sent cannot be signed, so it waits with its senders",
+        wanted=lambda settings: not settings["ipv4_relay"],
+    ),
     Unit("unbound.service", "signatures of incoming mail cannot be verified, so it waits with its senders"),
     Unit("postfix-mta-sts-resolver.service", "mail to other relays waits in the queue"),
     Unit("chatmail-dane-policy.service", "mail to other relays waits in the queue"),

@@ -1,5 +1,5 @@
 # OpenDKIM: the milter by which Postfix signs what leaves. What arrives is verified by the incoming filter.
-# An IPv4-address relay has no name to publish a key under, and nothing to sign with.
+# An IPv4-address relay has no name to publish a key under, nothing to sign with, and no OpenDKIM.
 {% from "chatmail/map.jinja" import settings with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
 {% from "chatmail/sandbox.jinja" import sandbox %}
@@ -14,6 +14,16 @@ opendkim-rspamd-removed:
   pkg.removed:
     - pkgs: [rspamd]
 
+{% if settings.ipv4_relay %}
+opendkim-service:
+  service.dead:
+    - name: opendkim
+    - enable: False
+    # Without it test=True tells of a service that is not there as one to be stopped.
+    - onlyif:
+      - fun: service.available
+        args: [opendkim]
+{% else %}
 # The socket lives in Postfix's chroot, and Postfix must be a member of the group that may use it.
 opendkim-packages:
   chatmail_package.installed:
@@ -35,7 +45,6 @@ opendkim-socket-directory:
     - require:
       - chatmail_package: opendkim-packages
 
-{% if not settings.ipv4_relay %}
 opendkim-key:
   chatmail_dkim.key_present:
     - name: /etc/dkimkeys
@@ -74,7 +83,6 @@ opendkim-{{ table }}:
     - watch_in:
       - service: opendkim-service
 {% endfor %}
-{% endif %}
 
 # By these scripts OpenDKIM once verified what arrives. It does until the filter that verifies now is there.
 {{ remnants("opendkim", files=["/etc/opendkim/screen.lua", "/etc/opendkim/final.lua"]) }}
@@ -84,9 +92,7 @@ opendkim-{{ table }}:
 opendkim-conf:
   file.managed:
     - name: /etc/opendkim.conf
-    - source: salt://chatmail/opendkim/files/etc/opendkim.conf.j2
-    - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - source: salt://chatmail/opendkim/files/etc/opendkim.conf
     - user: root
     - group: root
     - mode: '0644'
@@ -113,3 +119,4 @@ opendkim-service:
     - watch:
       - file: opendkim-conf
       - module: opendkim-drop-ins
+{% endif %}

@@ -45,6 +45,11 @@ def test_a_second_apply_changes_nothing(lab, address_host):
     assert [name for name, state in states.items() if state["changes"]] == []
 
 
+def test_nothing_runs_that_would_sign(address_host):
+    assert address_host.run(["systemctl", "is-active", "opendkim"], check=False).stdout == "inactive\n"
+    assert address_host.run(["systemctl", "--failed", "--plain", "--no-legend"]).stdout == ""
+
+
 def test_delta_chat_clients_talk_with_each_other_and_with_a_named_relay(lab, address_relay, two, tmp_path):
     """All that they know of their relays are the QR codes of the pages, with a new address in each."""
     relays = {relay.domain: relay for relay in (address_relay, two)}

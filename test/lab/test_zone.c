@@ -2,7 +2,7 @@
 
    OpenDKIM has its own copy of a resolver (libunbound), which by default answers for the special-use zone test.
    (RFC 6761) itself: no such name. Its ResolverConfiguration could say otherwise, but is no choice: see
-   chatmail/opendkim/files/etc/opendkim.conf.j2. Preloaded into OpenDKIM on the lab's hosts alone. */
+   chatmail/opendkim/files/etc/opendkim.conf. Preloaded into OpenDKIM on the lab's hosts alone. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
