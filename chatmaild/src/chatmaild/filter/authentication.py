@@ -70,7 +70,7 @@ def returned_header(report: mime.Entity) -> mime.Entity | None:
     Only the header is read: a body may be gone, or large.
     """
     try:
-        for part in report.parts(REPORT_PARTS_MAX, padding=mime.any_text):
+        for part in report.parts(REPORT_PARTS_MAX, preamble=mime.any_text, epilogue=mime.any_text):
             if part.content_type() in ("message/rfc822", "text/rfc822-headers"):
                 octets, start, end = part.body_span()
                 return mime.parse(bytes(memoryview(octets)[start : min(end, start + mime.HEADERS_MAX)]))

@@ -155,7 +155,7 @@ def is_securejoin_request(message: mime.Entity) -> bool:
             return False
         part = message
         if message.content_type().startswith("multipart/"):
-            (part,) = message.parts(1, padding=mime.no_text)
+            (part,) = message.parts(1, preamble=mime.no_text, epilogue=mime.no_text)
         if part.content_type() != "text/plain" or part.end - part.start > SECUREJOIN_TEXT_MAX:
             return False
         text = part.body().strip().lower()

@@ -19,6 +19,7 @@ _FIELD_BREAK = re.compile(rb"\r\n(?![ \t])")
 _FWS = rb"[ \t]*+(?:\r\n[ \t]++)?"
 _FIELD = re.compile(rb"([!-9;-~]+):%b([^\0]*)" % _FWS)
 _PADDING = re.compile(rb"[ \t]*(?:\r\n|\Z)")
+_WHITE_SPACE = re.compile(rb"\s*+")
 # RFC 2045 section 5.1 without comments and quoted pairs, which some readers do not know; many end it with a semicolon.
 _TOKEN = rb"[!#-'*+.0-9A-Z^-~-]++"
 _VALUE = rb'(?:%b|"[^\x00-\x1f"\\\x7f]*+")' % _TOKEN
@@ -35,7 +36,7 @@ _NO_QUOTED_PRINTABLE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r\n)|[^\t\r\n -~]|[ \t]
 _IDENTITY = (b"", b"7bit", b"8bit", b"binary")  # transfer encodings that change nothing
 
 Octets = bytes | bytearray
-Padding = Callable[[bytes, bytes], bool]  # are these preamble and epilogue allowed?
+Padding = Callable[[Octets, int, int], bool]  # is what is between two offsets allowed around the parts?
 
 
 class MalformedMessage(ValueError):
@@ -126,18 +127,19 @@ class Entity:
                 raise MalformedMessage("unknown content-transfer-encoding")
         return decoded, 0, len(decoded)
 
-    def parts(self, most: int, *, padding: Padding) -> list["Entity"]:
+    def parts(self, most: int, *, preamble: Padding, epilogue: Padding) -> list["Entity"]:
         """Split a multipart body (RFC 2046 section 5.1).
 
         :param most: how many parts are allowed; looking stops there.
-        :param padding: whether a preamble and an epilogue, which readers do not show, are allowed.
+        :param preamble: whether what stands before the first part, and is not shown by readers, is allowed.
+        :param epilogue: the same for what stands after the last one.
         :raises MalformedMessage: boundary or closing delimiter are missing, there are more parts, a line looks like a
-            delimiter to some readers but not to others, or there is `padding` that is not allowed.
+            delimiter to some readers but not to others, or what stands around the parts is not allowed.
         """
         delimiter = b"--" + self._boundary()
         # The line break before a delimiter belongs to it; the one before the first may be that of the header section.
         at = self.start - 2 if self.message.startswith(delimiter, self.start) else self._find(delimiter, self.start)
-        preamble = self._octets(self.start, at)
+        first = max(self.start, at)
         entities: list[Entity] = []
         while True:
             after = at + 2 + len(delimiter)
@@ -154,9 +156,9 @@ class Entity:
             entities.append(parse(self.message, line_end.end(), max(at, line_end.end())))
         if (again := self.message.find(b"\r\n" + delimiter, after, self.end)) >= 0:
             raise self._malformed(again + 2, "a boundary after the last part")
-        if not padding(preamble, b""):
+        if not preamble(self.message, self.start, first):
             raise self._malformed(self.start, "text before the first part")
-        if not padding(b"", self._octets(line_end.end(), self.end)):
+        if not epilogue(self.message, line_end.end(), self.end):
             raise self._malformed(line_end.end(), "text after the last part")
         return entities
 
@@ -166,21 +168,18 @@ class Entity:
             raise MalformedMessage("multipart without closing delimiter")
         return at
 
-    def _octets(self, start: int, end: int) -> bytes:
-        return bytes(memoryview(self.message)[start : max(start, end)])
-
     def _malformed(self, at: int, text: str) -> MalformedMessage:
         return MalformedMessage(f"line {line_number(self.message, at)}: {text}")
 
 
-def any_text(preamble: bytes, epilogue: bytes) -> bool:
-    """Allow whatever stands before the first part and after the last."""
+def any_text(octets: Octets, start: int, end: int) -> bool:
+    """Allow whatever stands around the parts; see `Entity.parts`."""
     return True
 
 
-def no_text(preamble: bytes, epilogue: bytes) -> bool:
+def no_text(octets: Octets, start: int, end: int) -> bool:
     """Whether there is white space alone around the parts; see `Entity.parts`."""
-    return not preamble.strip() and not epilogue.strip()
+    return _WHITE_SPACE.fullmatch(octets, start, end) is not None
 
 
 def line_number(message: Octets, at: int) -> int:

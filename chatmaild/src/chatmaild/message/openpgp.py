@@ -7,7 +7,7 @@ import binascii
 import re
 from collections.abc import Iterable, Iterator
 
-from .mime import Entity, MalformedMessage, Octets, any_text, line_number
+from .mime import Entity, MalformedMessage, Octets, any_text, line_number, no_text
 
 # Packet types, RFC 9580 section 5.
 PUBLIC_KEY_ENCRYPTED_SESSION_KEY = 1
@@ -80,7 +80,10 @@ def require_encrypted_message(message: Entity, *, outgoing: bool) -> None:
     try:
         if message.content_type() != "multipart/encrypted":
             raise NotEncrypted
-        parts = message.parts(2, padding=_is_program_text if outgoing else any_text)
+        if outgoing:
+            parts = message.parts(2, preamble=_is_program_text, epilogue=no_text)
+        else:
+            parts = message.parts(2, preamble=any_text, epilogue=any_text)
         if [part.content_type() for part in parts] != ["application/pgp-encrypted", "application/octet-stream"]:
             raise NotEncrypted("its parts are not application/pgp-encrypted and application/octet-stream")
         if parts[0].body().strip() != b"Version: 1":
@@ -96,13 +99,12 @@ def require_encrypted_message(message: Entity, *, outgoing: bool) -> None:
         raise NotEncrypted(text if at is None else f"{where} {line_number(octets, at)}: {text}") from None
 
 
-def _is_program_text(preamble: bytes, epilogue: bytes) -> bool:
-    """Whether a text before the first part is a program's, and none is after the last."""
-    if epilogue.strip():
-        return False
-    if not preamble.strip():
-        return True
-    return len(preamble) <= _PREAMBLE_MAX and b" ".join(preamble.split()).decode("latin-1") in PREAMBLES
+def _is_program_text(octets: Octets, start: int, end: int) -> bool:
+    """Whether the text before the first part is a program's, or there is none."""
+    if end - start > _PREAMBLE_MAX:
+        return no_text(octets, start, end)
+    text = b" ".join(octets[start:end].split()).decode("latin-1")
+    return not text or text in PREAMBLES
 
 
 def is_encrypted_armor(text: Octets, start: int, end: int, *, outgoing: bool) -> bool:

@@ -70,7 +70,7 @@ def _multipart(body: bytes, boundary: bytes = b"b") -> mime.Entity:
     ],
 )
 def test_parts_are_what_is_between_delimiter_lines(body, parts):
-    assert [part.body() for part in _multipart(body).parts(2, padding=mime.no_text)] == parts
+    assert [part.body() for part in _multipart(body).parts(2, preamble=mime.no_text, epilogue=mime.no_text)] == parts
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,12 @@ def test_parts_are_what_is_between_delimiter_lines(body, parts):
 )
 def test_ambiguous_and_broken_multiparts_are_refused(body):
     with pytest.raises(MalformedMessage):
-        _multipart(body).parts(2, padding=mime.any_text)
+        _multipart(body).parts(2, preamble=mime.any_text, epilogue=mime.any_text)
 
 
 def test_millions_of_parts_are_not_looked_at():
     with pytest.raises(MalformedMessage, match="more than 2 parts"):
-        _multipart(b"--b\r\n" * 3_000_000).parts(2, padding=mime.any_text)
+        _multipart(b"--b\r\n" * 3_000_000).parts(2, preamble=mime.any_text, epilogue=mime.any_text)
 
 
 def test_nesting_is_not_followed():
@@ -102,7 +102,7 @@ def test_nesting_is_not_followed():
         b'--b%d\r\nContent-Type: multipart/mixed; boundary="b%d"\r\n\r\n' % (n, n + 1) for n in range(100_000)
     )
     with pytest.raises(MalformedMessage):
-        _multipart(body, b"b0").parts(2, padding=mime.any_text)
+        _multipart(body, b"b0").parts(2, preamble=mime.any_text, epilogue=mime.any_text)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,9 @@ def test_nesting_is_not_followed():
 )
 def test_a_boundary_is_read_with_and_without_quotes(parameters):
     message = b"Content-Type: multipart/mixed;" + parameters + b"\r\n\r\n--b\r\n\r\none\r\n--b--\r\n"
-    assert [part.body() for part in mime.parse(message).parts(1, padding=mime.no_text)] == [b"one"]
+    assert [part.body() for part in mime.parse(message).parts(1, preamble=mime.no_text, epilogue=mime.no_text)] == [
+        b"one"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_a_boundary_is_read_with_and_without_quotes(parameters):
 def test_a_boundary_that_readers_would_understand_differently_is_refused(parameters):
     message = b"Content-Type: multipart/mixed; " + parameters + b"\r\n\r\n--b\r\n\r\none\r\n--b--\r\n"
     with pytest.raises(MalformedMessage, match=r"boundary|content-type"):
-        mime.parse(message).parts(1, padding=mime.any_text)
+        mime.parse(message).parts(1, preamble=mime.any_text, epilogue=mime.any_text)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,9 @@ def test_what_is_no_content_type_by_the_grammar_is_none(value):
 def test_a_multipart_has_no_transfer_encoding(encoding):
     message = b"Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: " + encoding
     with pytest.raises(MalformedMessage, match="encoding"):
-        mime.parse(message + b"\r\n\r\n--b\r\n\r\none\r\n--b--\r\n").parts(1, padding=mime.any_text)
+        mime.parse(message + b"\r\n\r\n--b\r\n\r\none\r\n--b--\r\n").parts(
+            1, preamble=mime.any_text, epilogue=mime.any_text
+        )
 
 
 @pytest.mark.parametrize("value", [b"base64 (c)", b"base64;", b"=?utf-8?q?base64?=", b"base64\x0b", b"7bit, base64"])
