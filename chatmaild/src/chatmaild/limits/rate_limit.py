@@ -101,7 +101,10 @@ def place_of(client: str) -> Place | None:
 
 
 class SourceLimiter:
-    """Allows each client a number of things an hour, and the network around it NETWORK_FACTOR times that."""
+    """Allows each client a number of things an hour, and the network around it NETWORK_FACTOR times that.
+
+    It remembers places by hashes of a key that is the process's own, so that they cannot be read from its memory.
+    """
 
     NETWORK_FACTOR = 10
 
@@ -120,12 +123,12 @@ class SourceLimiter:
 
     def conforms(self, place: Place) -> bool:
         """Say whether one more from `place` would conform; nothing is counted."""
-        return self._clients.conforms(place.client) and self._networks.conforms(place.network)
+        return self._clients.conforms(hash(place.client)) and self._networks.conforms(hash(place.network))
 
     def allow(self, place: Place) -> bool:
         """Count one from `place` and say whether it conforms."""
         # In this order, one that is over its own limit does not use up its neighbours'.
-        return self._clients.allow(place.client) and self._networks.allow(place.network)
+        return self._clients.allow(hash(place.client)) and self._networks.allow(hash(place.network))
 
 
 def _network(address: ipaddress.IPv4Address | ipaddress.IPv6Address, prefix: int) -> str:
