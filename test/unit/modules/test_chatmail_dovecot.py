@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -155,16 +156,24 @@ def test_a_failed_build_leaves_the_old_plugin_and_no_compiler(sandbox, source, p
     assert chatmail_dovecot.build_packages() == []
 
 
-def test_a_killed_build_is_known_and_its_packages_are_purged(packages):
-    chatmail_dovecot._install_build_packages()
+@pytest.fixture
+def killed(sandbox, source, packages):
+    """A build of which nothing ran after its packages were installed, not even what always runs."""
+    purge = chatmail_dovecot.__salt__["chatmail_package.purge"]
+    chatmail_dovecot.__salt__["chatmail_package.purge"] = lambda pkgs: sys.exit("killed")
+    with pytest.raises(SystemExit):
+        chatmail_dovecot.build_plugin(str(source))
+    chatmail_dovecot.__salt__["chatmail_package.purge"] = purge
+
+
+def test_a_killed_build_is_known_and_its_packages_are_purged(killed, packages):
     assert set(chatmail_dovecot.build_packages()) == {"gcc-12", "dovecot-dev"}
     chatmail_dovecot.purge_build_packages()
     assert packages.installed == {"dovecot-core", "libc6-dev"}
     assert chatmail_dovecot.build_packages() == []
 
 
-def test_packages_that_stay_in_spite_of_the_purge_are_named(packages):
-    chatmail_dovecot._install_build_packages()
+def test_packages_that_stay_in_spite_of_the_purge_are_named(killed):
     chatmail_dovecot.__salt__["chatmail_package.purge"] = lambda pkgs: {}
     with pytest.raises(CommandExecutionError, match="did not purge dovecot-dev gcc-12"):
         chatmail_dovecot.purge_build_packages()
