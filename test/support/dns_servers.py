@@ -20,13 +20,6 @@ import dns.zone
 SOA = "@ 60 IN SOA hidden.primary.invalid. hostmaster.invalid. 1 3600 600 86400 60\n"
 
 
-def free_port() -> int:
-    """A port that is free for UDP on the loopback addresses of tests."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def on_one_port(*starters: Callable) -> tuple[int, list]:
     """
     Start servers, one at each address, on one port, which is free because they could bind it.
@@ -51,7 +44,7 @@ def on_one_port(*starters: Callable) -> tuple[int, list]:
 
 class NameServer:
     """
-    One server: UDP and TCP on ``address`` and ``port``, until :meth:`close`.
+    One server: UDP and TCP on ``address`` and ``port``, 0 for a free one, until :meth:`close`.
 
     Arguments: ``zones`` are zone files by apex, without their SOA record; ``fault`` is "" or "silent", "SERVFAIL",
     "once silent" for a server that answers each question only when it comes again, or "truncating" for one that says
@@ -67,7 +60,6 @@ class NameServer:
         self.fault = fault
         self.signed = [dns.name.from_text(apex) for apex in signed]
         self.asked = 0
-        self.port = port
         self._seen: set[tuple] = set()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -75,9 +67,10 @@ class NameServer:
         except OSError:
             self._socket.close()
             raise
+        self.port = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
-        self._tcp = self._tcp_server(address, port) if fault == "truncating" else None
+        self._tcp = self._tcp_server(address, self.port) if fault == "truncating" else None
 
     def _tcp_server(self, address: str, port: int) -> socketserver.TCPServer:
         respond = self._respond

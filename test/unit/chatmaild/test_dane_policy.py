@@ -1,12 +1,13 @@
 """Which domains Postfix is told to deliver to by DANE alone."""
 
 import asyncio
+import socket
 
 import pytest
 
 from chatmaild import dane_policy
 from chatmaild.dane_policy import Resolver, policy, serve_connection
-from test.support.dns_servers import NameServer, free_port
+from test.support.dns_servers import NameServer
 
 DIGEST = "00" * 32
 DANE, OTHER = "OK dane-only", "NOTFOUND "
@@ -46,8 +47,7 @@ _25._tcp.mx        TLSA 3 1 1 {DIGEST}
 @pytest.fixture(scope="module")
 def server():
     """A resolver that has validated one of two zones, and refuses all names in others."""
-    server = NameServer("127.0.0.1", free_port(), ZONES, signed=["signed.example."])
-    server.port = server._socket.getsockname()[1]
+    server = NameServer("127.0.0.1", 0, ZONES, signed=["signed.example."])
     yield server
     server.close()
 
@@ -89,7 +89,11 @@ def test_nothing_is_asked_for_what_is_no_domain(server, destination):
 
 def test_a_resolver_that_is_away_lets_mail_wait(monkeypatch):
     monkeypatch.setattr(dane_policy, "ANSWER_S", 0.2)
-    assert asyncio.run(policy(Resolver("127.0.0.1", free_port()), "all.signed.example")).startswith("TEMP ")
+    # Bound, so that nobody else answers there, and nobody does here.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as away:
+        away.bind(("127.0.0.1", 0))
+        port = away.getsockname()[1]
+        assert asyncio.run(policy(Resolver("127.0.0.1", port), "all.signed.example")).startswith("TEMP ")
 
 
 def converse(resolver: Resolver, request: bytes) -> bytes:

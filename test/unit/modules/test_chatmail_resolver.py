@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from _modules import chatmail_resolver
-from test.support.dns_servers import NameServer, free_port
+from test.support.dns_servers import NameServer
 
 NAMES = ["www.example.org.", "debian.org."]
 
@@ -98,11 +98,10 @@ def test_a_fallback_that_does_not_answer_leaves_all_as_it_was(before, answers):
 def test_a_name_server_is_asked_until_it_answers(monkeypatch, fault, serves):
     import dns.query
 
-    port = free_port()
-    server = NameServer("127.0.0.1", port, {"example.org.": "@ A 192.0.2.1\n"}, fault)
+    server = NameServer("127.0.0.1", 0, {"example.org.": "@ A 192.0.2.1\n"}, fault)
     asking = dns.query.udp_with_fallback
     monkeypatch.setattr(chatmail_resolver, "LOOKUP_S", 0.2)
-    monkeypatch.setattr(dns.query, "udp_with_fallback", lambda *query, **more: asking(*query, port=port, **more))
+    monkeypatch.setattr(dns.query, "udp_with_fallback", lambda *query, **more: asking(*query, port=server.port, **more))
     try:
         assert chatmail_resolver.serves("127.0.0.1", ["example.org."]) is serves
         assert chatmail_resolver.serves("127.0.0.1", ["www.other.example.", "nowhere.example.org."]) is serves

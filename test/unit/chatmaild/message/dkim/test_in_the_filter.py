@@ -3,7 +3,7 @@
 import pytest
 
 from test.support import messages
-from test.support.dns_servers import NameServer, free_port
+from test.support.dns_servers import NameServer
 from test.unit.chatmaild.message.dkim.conftest import AUTHOR, DOMAIN, public
 from test.unit.chatmaild.test_filtermail import ALICE, running_filter
 from test.unit.chatmaild.test_filtermail_http import deliver
@@ -41,7 +41,7 @@ k8._domainkey TXT "v=DKIM1; k=rsa; p=" {strings} ";"
 
 @pytest.fixture(scope="module")
 def incoming(tmp_path_factory, zone):
-    server = NameServer("127.0.0.1", free_port(), {f"{DOMAIN}.": zone})
+    server = NameServer("127.0.0.1", 0, {f"{DOMAIN}.": zone})
     directory = tmp_path_factory.mktemp("incoming")
     program = PROGRAM.format(server.port)
     with running_filter("incoming", directory, program) as relay:
