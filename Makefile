@@ -6,6 +6,8 @@ PYTHON ?= $(shell for python in /usr/bin/python3 python3 python3.14 python3.13 p
     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 TESTS := $(VENV)/tests
 LAB := $(PY) -m test.lab
+# Where it is set, each start of a service in a test would compile its sources again.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests that need no lab.
 UNIT := test/unit test/functional test/render
 

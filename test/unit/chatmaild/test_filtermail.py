@@ -981,9 +981,9 @@ def test_memory_is_given_back(outgoing):
     for _ in range(200):
         assert client.mail(ALICE, CAROL, messages.encrypted(ALICE, CAROL)) == "250 OK"
     before = outgoing.resident_kib()
-    for _ in range(2000):
+    for _ in range(1000):
         assert client.mail(BOB, CAROL, messages.encrypted(BOB, CAROL)) == "250 OK"
-    assert outgoing.resident_kib() - before < 1024
+    assert outgoing.resident_kib() - before < 512
 
 
 def test_memory_of_connections_is_given_back(start_filter):

@@ -15,11 +15,11 @@ def serve():
     Run a root server, one of ``org`` and two of ``example.org``, in which the relay's name is no zone of its own.
 
     Takes the text of the relay's records, for the second server too unless it has another; returns what ``check``
-    returns.
+    returns, of as many checks as are wanted a list.
     """
     servers = []
 
-    def run(text, second=None, *, faults=("", ""), wanted=WANTED, other_zones=None, signed=()):
+    def run(text, second=None, *, faults=("", ""), wanted=WANTED, other_zones=None, signed=(), times=None):
         root = "@ NS root.\nroot. A 127.0.0.2\norg. NS ns.org.\nns.org. A 127.0.0.3\n"
         root += DS.format("org.") if "org." in signed else ""
         org = "@ NS ns.org.\nns.org. A 127.0.0.3\nexample.org. NS ns1.example.org.\nexample.org. NS ns2.example.org.\n"
@@ -37,7 +37,8 @@ def serve():
             )
         )
         servers.extend(started)
-        return Survey(wanted, ["127.0.0.2"], port=port, seconds=20).as_result()
+        results = [Survey(wanted, ["127.0.0.2"], port=port, seconds=20).as_result() for _ in range(times or 1)]
+        return results if times else results[0]
 
     yield run
     for server in servers:
