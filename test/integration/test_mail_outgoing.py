@@ -3,6 +3,7 @@
 import smtplib
 import time
 from email import message_from_bytes
+from functools import partial
 
 import pytest
 
@@ -18,6 +19,24 @@ NEEDED = "523 Encryption Needed: Invalid Unencrypted Mail"
 
 def refused_as_cleartext(refusal) -> bool:
     return refusal is not None and f"{refusal[0]} {refusal[1]}".startswith(NEEDED)
+
+
+@pytest.mark.parametrize("name", ["localhost", "phone", "[127.0.0.1]"])
+def test_a_client_calls_itself_what_it_likes(alice, bob, name):
+    context = unchecked_tls()
+    with smtplib.SMTP_SSL(alice.relay.address, 465, local_hostname=name, timeout=20, context=context) as client:
+        client.login(alice.address, alice.password)
+        assert attempt(client, alice.address, bob.address, messages.encrypted(alice.address, bob.address)) is None
+
+
+@pytest.mark.parametrize("port", [25, 465])
+def test_only_what_it_does_is_announced(one, port):
+    kind = smtplib.SMTP if port == 25 else partial(smtplib.SMTP_SSL, context=unchecked_tls())
+    with kind(one.address, port, timeout=20) as client:
+        client.ehlo()
+        assert "8bitmime" in client.esmtp_features
+        assert not {"dsn", "etrn"} & set(client.esmtp_features)
+        assert client.docmd("ETRN", "example.org")[0] >= 500
 
 
 @pytest.mark.parametrize("port", [465, 587])

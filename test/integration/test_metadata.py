@@ -75,6 +75,15 @@ def test_device_tokens_are_set_and_read(carol: User):
         assert metadata_entry(client, "INBOX", "/private/devicetoken") == "1111 2222"
 
 
+def test_a_mailbox_is_deleted_and_an_entry_that_was_never_set_removed(carol: User):
+    with carol.imap() as client:
+        client.command("CREATE Friends")
+        client.command("SETMETADATA Friends (/private/comment NIL)")
+        client.command("SETMETADATA Friends (/private/specialuse NIL)")
+        client.command("DELETE Friends")
+        assert not any(b"Friends" in response.line for response in client.command('LIST "" *'))
+
+
 def test_what_the_server_tells_its_clients(two_host: Host, carol: User):
     two_host.run(["sh", "-c", "echo '{ \"clients\": [] }' > /etc/chatmail/appversions.json"])
     with carol.imap() as client:

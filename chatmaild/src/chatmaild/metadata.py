@@ -140,14 +140,15 @@ class Metadata(Dictionary):
         raise DictError("the only entries that can be set are devicetoken and messagenew")
 
     async def unset(self, key: str, user: str) -> None:
-        """Do nothing for a token: it ends by age, or when the push server does not know it any more.
+        """Do nothing: a token ends by age, or when the push server does not know it any more, and no other entry is
+        kept. Dovecot removes entries that were never set, as of a mailbox with IMAP's DELETE, and clients may
+        (RFC 5464 section 4.3).
 
-        :raises DictError: it is another entry.
+        :raises DictError: it is what the server says.
         """
         match key.split("/", 2):
-            case ["priv", _, "devicetoken"]:
-                return
-        raise DictError("this entry cannot be removed")
+            case ["shared", _, entry] if entry.startswith(SERVER_PREFIX):
+                raise DictError("what the server tells cannot be removed")
 
     async def _turn(self) -> str | None:
         try:

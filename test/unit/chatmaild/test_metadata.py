@@ -82,6 +82,8 @@ def test_other_entries(start):
     assert daemon.ask(f"{SERVER}unknown\t{USER}\n{SERVER.replace('vendor.', '')}turn\n".encode()) == b"N\nN\n"
     assert daemon.ask(f"I9\t0\tpriv/123/\t{USER}\n".encode()) == b"\n"
     assert daemon.ask(b"B1\tu@d\nS1\tpriv/123/other\tx\nC1\n").startswith(b"F\t")
+    assert daemon.ask(f"B1\t{USER}\nU1\tpriv/123/other\nU1\tshared/123/comment\nC1\n".encode()) == b"O\n"
+    assert daemon.ask(f"B1\t{USER}\nU1\t{SERVER[1:]}turn\nC1\n".encode()).startswith(b"F\t")
     assert daemon.ask(b"B1\t../x@d\nS1\tpriv/123/devicetoken\tx\nC1\n").startswith(b"F\t")
 
 
