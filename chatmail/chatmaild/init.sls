@@ -85,7 +85,7 @@ chatmaild-migrate-passdb-unit:
     - name: /etc/systemd/system/chatmail-migrate-passdb.service
     - source: salt://chatmail/chatmaild/files/etc/systemd/system/chatmail-migrate-passdb.service.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("mailboxes_dir passdb_path") }}}
     - user: root
     - group: root
     - mode: '0644'
@@ -107,7 +107,7 @@ chatmaild-{{ service }}-unit:
     - name: /etc/systemd/system/{{ service }}.service
     - source: salt://chatmail/chatmaild/files/etc/systemd/system/{{ service }}.service.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("filtermail_host mailboxes_dir postfix_host") }}}
     - user: root
     - group: root
     - mode: '0644'
@@ -119,7 +119,8 @@ chatmaild-{{ service }}-socket-unit:
     {%- if socket in filled_in %}
     - source: salt://chatmail/chatmaild/files/etc/systemd/system/{{ socket }}.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("filtermail_host filtermail_http_port_incoming filtermail_smtp_port
+        filtermail_smtp_port_incoming postfix_host") }}}
     {%- else %}
     - source: salt://chatmail/chatmaild/files/etc/systemd/system/{{ socket }}
     {%- endif %}

@@ -1,5 +1,5 @@
 # Dovecot: stores what Postfix delivers (LMTP), and lets clients read it (IMAP).
-{% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/map.jinja" import settings, only with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
 {% from "chatmail/sandbox.jinja" import sandbox %}
 {% set files = "salt://chatmail/dovecot/files-" ~ settings.release.dovecot %}
@@ -74,7 +74,7 @@ dovecot-unit:
     - name: /etc/systemd/system/dovecot.service.d/10-chatmail.conf
     - source: salt://chatmail/dovecot/files/etc/systemd/system/dovecot.service.d/10-chatmail.conf.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("mailboxes_dir") }}}
     - user: root
     - group: root
     - mode: '0644'
@@ -135,7 +135,9 @@ dovecot-{{ file | replace(".", "-") }}:
     - name: /etc/dovecot/{{ file }}
     - source: {{ files }}/etc/dovecot/{{ file }}.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("disable_ipv6 imap_compress imap_rawlog mailboxes_dir max_imap_connections
+        max_mailbox_size_mb max_message_size mtail_address privacy_mail tls_cert_path
+        tls_key_path tmpfs_index") }}}
     - user: root
     - group: root
     - mode: '0644'

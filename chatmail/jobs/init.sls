@@ -1,5 +1,5 @@
 # What the clock starts: old mail and unused mailboxes go each night, a daily report, the page /metrics if it is wanted.
-{% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/map.jinja" import settings, only with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
 {% from "chatmail/sandbox.jinja" import sandbox %}
 
@@ -31,7 +31,7 @@ jobs-{{ job }}-service:
     - name: /etc/systemd/system/chatmail-{{ job }}.service
     - source: salt://chatmail/jobs/files/etc/systemd/system/chatmail-{{ job }}.service.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("mailboxes_dir") }}}
     - user: root
     - group: root
     - mode: '0644'

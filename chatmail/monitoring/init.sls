@@ -1,6 +1,6 @@
 # Metrics for Prometheus, only where `mtail_address` says on which address: mtail counts lines of the journal (port 3903),
 # Dovecot tells its own (port 3904, in its own configuration).
-{% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/map.jinja" import settings, only with context %}
 {% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
@@ -26,7 +26,7 @@ monitoring-unit:
     - name: /etc/systemd/system/mtail.service.d/10-chatmail.conf
     - source: salt://chatmail/monitoring/files/etc/systemd/system/mtail.service.d/10-chatmail.conf.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("mtail_address") }}}
     - user: root
     - group: root
     - mode: '0644'

@@ -1,5 +1,5 @@
 # nginx: the web pages, one-tap addresses, and everything over port 443 for clients behind strict firewalls.
-{% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/map.jinja" import settings, only with context %}
 {% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
@@ -29,7 +29,7 @@ nginx-{{ file | replace(".", "-") }}:
     - name: /usr/local/share/chatmail/well-known/{{ file }}
     - source: salt://chatmail/nginx/files/usr/local/share/chatmail/well-known/{{ file }}.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("mail_domain mail_domain_bare") }}}
     - user: root
     - group: root
     - mode: '0644'
@@ -43,7 +43,9 @@ nginx-conf:
     - name: /etc/nginx/nginx.conf
     - source: salt://chatmail/nginx/files/etc/nginx/nginx.conf.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("disable_ipv6 filtermail_host filtermail_http_port_incoming ipv4_relay
+        mail_domain_bare max_imap_connections max_message_size max_smtp_connections
+        metrics_page release run_iroh_relay tls_cert_path tls_key_path tls_mode") }}}
     - user: root
     - group: root
     - mode: '0644'

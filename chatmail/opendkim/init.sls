@@ -1,6 +1,6 @@
 # OpenDKIM: the milter by which Postfix signs what leaves. What arrives is verified by the incoming filter.
 # An IPv4-address relay has no name to publish a key under, nothing to sign with, and no OpenDKIM.
-{% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/map.jinja" import settings, only with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
 {% from "chatmail/sandbox.jinja" import sandbox %}
 
@@ -72,7 +72,7 @@ opendkim-{{ table }}:
     - name: /etc/dkimkeys/{{ table }}
     - source: salt://chatmail/opendkim/files/etc/dkimkeys/{{ table }}.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("mail_domain") }}}
     - user: opendkim
     - group: opendkim
     - mode: '0600'

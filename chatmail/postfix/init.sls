@@ -1,6 +1,6 @@
 # Postfix: mail comes in on 25 (other relays), 465 and 587 (clients), goes through our filter and back in on two
 # loopback ports, and leaves to Dovecot's LMTP socket or to other relays. chatmail-sasl tells it whose passwords are right.
-{% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/map.jinja" import settings, only with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
 {% from "chatmail/sandbox.jinja" import sandbox %}
 
@@ -87,7 +87,9 @@ postfix-{{ file | replace(".", "-") }}:
     - name: /etc/postfix/{{ file }}
     - source: salt://chatmail/postfix/files/etc/postfix/{{ file }}.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("disable_ipv6 filtermail_host filtermail_smtp_port filtermail_smtp_port_incoming
+        ipv4_relay mail_domain max_message_size max_smtp_connections postfix_myhostname
+        postfix_reinject_port postfix_reinject_port_incoming tls_cert_path tls_key_path") }}}
     - user: root
     - group: root
     - mode: '0644'

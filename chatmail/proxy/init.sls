@@ -1,6 +1,6 @@
 # Not part of a relay: a host of its own that hands all ports of a relay on to it, by address translation in the kernel.
 # Its pillar is the relay's, with proxy_target beside it.
-{% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/map.jinja" import settings, only with context %}
 
 include:
   - chatmail.preflight.settings
@@ -44,7 +44,7 @@ proxy-rules:
     - name: /etc/chatmail/proxy.nft
     - source: salt://chatmail/proxy/files/etc/chatmail/proxy.nft.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}, target: {{ target | json }}}
+    - context: {settings: {{ only("turn_max_port turn_min_port") }}, target: {{ target | json }}}
     - user: root
     - group: root
     - mode: '0644'
@@ -58,7 +58,7 @@ proxy-sysctl:
     - name: /etc/chatmail/proxy.sysctl
     - source: salt://chatmail/proxy/files/etc/chatmail/proxy.sysctl.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("disable_ipv6") }}}
     - user: root
     - group: root
     - mode: '0644'

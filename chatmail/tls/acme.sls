@@ -1,7 +1,7 @@
 # ACME (RFC 8555) by Debian's acmetool: a certificate of a public authority for the domain, www. and mta-sts. acmetool(8)
 # While an order is open, acmetool itself answers the challenges: on port 80 where it is free, else on 127.0.0.1:402,
 # to where nginx hands them on. So nothing of it runs between orders.
-{% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/map.jinja" import settings, only with context %}
 {% from "chatmail/sandbox.jinja" import sandbox %}
 {% set names = [settings.mail_domain_bare, "www." ~ settings.mail_domain_bare, "mta-sts." ~ settings.mail_domain_bare] %}
 
@@ -29,7 +29,7 @@ tls-acme-target:
     - name: /var/lib/acme/conf/target
     - source: salt://chatmail/tls/files/var/lib/acme/conf/target.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("acme_directory_url acme_key_type tls_key_path") }}}
     - user: root
     - group: root
     - mode: '0644'

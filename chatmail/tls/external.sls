@@ -1,5 +1,5 @@
 # External: the operator puts certificate and key on the host and renews them; the daemons read them again then.
-{% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/map.jinja" import settings, only with context %}
 {% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
@@ -21,7 +21,7 @@ tls-{{ unit | replace(".", "-") }}:
     - source: salt://chatmail/tls/files/etc/systemd/system/{{ unit }}{{ ".j2" if unit.endswith(".path") else "" }}
     {%- if unit.endswith(".path") %}
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("tls_cert_path tls_key_path") }}}
     {%- endif %}
     - user: root
     - group: root

@@ -1,5 +1,5 @@
 # One script by which a renewed certificate reaches the daemons.
-{% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/map.jinja" import settings, only with context %}
 
 include:
   - chatmail.preflight
@@ -9,7 +9,7 @@ tls-reload-script:
     - name: /usr/local/lib/chatmail/reload-certificate
     - source: salt://chatmail/tls/files/usr/local/lib/chatmail/reload-certificate.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("release") }}}
     - user: root
     - group: root
     - mode: '0755'

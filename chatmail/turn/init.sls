@@ -1,6 +1,6 @@
 # TURN (RFC 8656): coturn relays calls of clients that cannot reach each other. A small service of ours gives out
 # credentials that end after five days; both know a secret that is made here and leaves the host never.
-{% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/map.jinja" import settings, only with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
 {% from "chatmail/sandbox.jinja" import sandbox %}
 
@@ -38,7 +38,7 @@ turn-conf:
     - name: /etc/turnserver.conf
     - source: salt://chatmail/turn/files/etc/turnserver.conf.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("disable_ipv6 mail_domain_bare public_addresses turn_max_port turn_min_port") }}}
     - user: root
     - group: root
     - mode: '0644'
@@ -51,7 +51,7 @@ turn-{{ unit }}:
     - name: /etc/systemd/system/{{ unit }}
     - source: salt://chatmail/turn/files/etc/systemd/system/{{ unit }}.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("turn_socket_path") }}}
     - user: root
     - group: root
     - mode: '0644'

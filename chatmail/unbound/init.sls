@@ -1,5 +1,5 @@
 # unbound: the relay's own validating resolver on loopback. Mail goes next to names that it resolved. unbound.conf(5)
-{% from "chatmail/map.jinja" import settings with context %}
+{% from "chatmail/map.jinja" import settings, only with context %}
 {% from "chatmail/sandbox.jinja" import sandbox %}
 
 include:
@@ -39,7 +39,7 @@ unbound-conf-chatmail:
     - name: /etc/unbound/unbound.conf.d/chatmail.conf
     - source: salt://chatmail/unbound/files/etc/unbound/unbound.conf.d/chatmail.conf.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("disable_ipv6") }}}
     - user: root
     - group: root
     - mode: '0644'
@@ -94,7 +94,7 @@ unbound-resolv-conf:
     - name: /etc/resolv.conf
     - source: salt://chatmail/unbound/files/etc/resolv.conf.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("fallback_resolver") }}}
     - follow_symlinks: False
     - user: root
     - group: root

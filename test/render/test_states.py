@@ -88,6 +88,11 @@ def test_an_identifier_begins_with_its_component(low):
         assert component == "preflight" or chunk["__id__"].startswith(f"{component}-"), chunk["__id__"]
 
 
+def test_templates_get_what_they_read_because_all_settings_are_three_kilobytes_for_each(low):
+    given = {chunk["name"]: len(chunk["context"].get("settings", ())) for chunk in low if "context" in chunk}
+    assert max(given.values()) <= 16, given
+
+
 def test_every_template_renders_with_the_context_it_is_given(low, renderer):
     for chunk in low:
         if chunk.get("template") == "jinja" and isinstance(chunk.get("source"), str):
