@@ -1,5 +1,7 @@
 """The installed Dovecot takes what the formula writes, stores as it should, and keeps its sessions through a change."""
 
+import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -10,7 +12,7 @@ from test.lab import Host, Lab
 from test.relay.delivery import User
 from test.render.conftest import PILLARS, Renderer
 from test.salt.minion import CHECKOUT
-from test.support.mail_clients import ImapError
+from test.support.mail_clients import ImapClient, ImapError
 from test.support.mailing import ARRIVAL_TIMEOUT_S, inbox, submit
 from test.support.messages import encrypted, encrypted_payload
 
@@ -54,6 +56,26 @@ def small_quota(lab: Lab, two_host: Host) -> Iterator[Callable[[], dict]]:
     yield lambda: lab.salt_ssh(two_host.name, "state.apply", "chatmail.dovecot")
     lab.pillar(two_host.name, {"chatmail": pillar})
     lab.salt_ssh(two_host.name, "state.apply", "chatmail.dovecot")
+
+
+@pytest.fixture
+def few_places(one_host: Host) -> Iterator[None]:
+    """Dovecot has two places, whether logged in or not, in each process that takes connections."""
+    usual = one_host.read("/etc/dovecot/dovecot.conf")
+    one_host.write("/etc/dovecot/dovecot.conf", re.sub(r"(?m)^  client_limit = \d+$", "  client_limit = 2", usual))
+    one_host.run(["doveadm", "reload"])
+    yield
+    one_host.write("/etc/dovecot/dovecot.conf", usual)
+    one_host.run(["doveadm", "reload"])
+
+
+def test_who_does_not_log_in_makes_room_for_who_does(few_places, alice: User):
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(ImapClient(alice.relay.address)) for _ in range(30)]
+        with alice.imap() as client:
+            client.select()
+        with pytest.raises(ImapError):
+            silent[0].login(alice.address, alice.password)
 
 
 def test_a_changed_quota_holds_at_once_and_no_session_is_lost(two_host: Host, small_quota, carol: User):

@@ -12,13 +12,13 @@ COMPONENT = CHECKOUT / "chatmail/dovecot"
 def rendered(renderer):
     """
     Render a file of /etc/dovecot for pillar values beside ``mail_domain``, of Dovecot 2.3 where no version is said;
-    returns its lines without indentation.
+    returns its lines without indentation. ``grains`` are those of a host, this one's where none are said.
     """
 
-    def render(name: str, version: str = "2.3", **pillar) -> list[str]:
+    def render(name: str, version: str = "2.3", grains: dict | None = None, **pillar) -> list[str]:
         file = COMPONENT / f"files-{version}/etc/dovecot/{name}.j2"
         settings = renderer.settings({"mail_domain": "chat.example.org", **pillar})
-        text = renderer.template(file.read_text(), settings=settings)
+        text = renderer.template(file.read_text(), settings=settings, **({"grains": grains} if grains else {}))
         return [line.strip() for line in text.splitlines()]
 
     return render
@@ -63,6 +63,14 @@ def test_settings_reach_dovecot_conf(rendered, pillar, line):
 )
 def test_settings_reach_the_file_of_2_4(rendered, pillar, line):
     assert line in rendered("dovecot.conf", "2.4", **pillar)
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.4"])
+@pytest.mark.parametrize(("memory_mb", "clients"), [(970, 2560), (7900, 10_000), (100_000, 10_000)])
+def test_clients_that_log_in_have_half_of_the_memory(rendered, version, memory_mb, clients):
+    lines = rendered("dovecot.conf", version, {"num_cpus": 2, "mem_total": memory_mb})
+    assert f"client_limit = {clients}" in lines
+    assert f"vsz_limit = {clients // 10 + 64}M" in lines
 
 
 def test_both_versions_count_the_same(rendered):
