@@ -166,7 +166,9 @@ chatmaild-{{ service }}-service:
 chatmaild-network-share-unit:
   file.managed:
     - name: /etc/systemd/system/chatmail-network-share.service
-    - source: salt://chatmail/chatmaild/files/etc/systemd/system/chatmail-network-share.service
+    - source: salt://chatmail/chatmaild/files/etc/systemd/system/chatmail-network-share.service.j2
+    - template: jinja
+    - context: {settings: {{ settings | json }}}
     - user: root
     - group: root
     - mode: '0644'

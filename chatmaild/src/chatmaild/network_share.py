@@ -3,12 +3,17 @@
 Postfix itself counts by address (anvil(8)), of which a customer with IPv6 has as many as they like; it knows networks
 since version 3.8. It asks here by the protocol of SMTPD_POLICY_README, and tells the limit as `policy_context`. What is
 counted are the kernel's sockets, so nothing has to be remembered or told at the end of a connection.
+
+Each connection may have a message of the largest size in a file until it is complete, so the less room a disk has, the
+fewer connections there are for a network: never could it fill more than a part of what is free.
 """
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import logging
+import os
 import re
 import socket
 import time
@@ -26,6 +31,8 @@ IDLE_SECONDS = 330  # Postfix closes what it has not used for 300 s
 # A count takes up to a fifth of a second. It is made again where by a new one who asks might pass, and now and then to
 # see who does not ask. Of a network that had its share it is believed for longer, or attackers would keep us counting.
 FRESH_SECONDS, FULL_SECONDS, STALE_SECONDS = 0.1, 1, 5
+DISK_PARTS = 4  # of what is free on the disk of the queue, a network may fill one by each port
+PLACES_MIN = 2  # however full the disk is: Postfix itself refuses mail then
 REPORT_SECONDS = 60
 REPORTED_MAX = 20  # networks, those refused most often
 PASSES = "DUNNO"
@@ -58,10 +65,30 @@ def established(text: str) -> Iterator[tuple[int, str]]:
         yield int(match[1], 16), _remote_address(match[2])
 
 
+def places_on_disk(queue: Path, message_size: int) -> int:
+    """For how many connections of a network there is room in the file system of `queue`.
+
+    :param message_size: octets that each may fill.
+    """
+    status = os.statvfs(queue)
+    return max(PLACES_MIN, status.f_bavail * status.f_frsize // (DISK_PARTS * message_size))
+
+
 class Shares:
     """Decides by the connections that a network has."""
 
-    def __init__(self, read: Callable[[], str] = tables, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        places: Callable[[], int],
+        read: Callable[[], str] = tables,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Set up, with nothing counted yet.
+
+        :param places: the connections of a network for which there is room now; less than Postfix's limit, they count.
+        :param read: the kernel's table, see `tables`.
+        """
+        self._places = places
         self._read = read
         self._clock = clock
         self._counted_at = float("-inf")
@@ -79,7 +106,7 @@ class Shares:
         if place is None or not (port.isdecimal() and limit.isdecimal()):
             return PASSES
         key = int(port), place.network
-        if self._may_pass(key, int(limit)):
+        if self._may_pass(key, min(int(limit), self._places())):
             self._passed[key] += 1
             return PASSES
         self._refused[key] += 1
@@ -160,20 +187,23 @@ async def serve(shares: Shares, listener: socket.socket, stop: asyncio.Event) ->
     await asyncio.gather(*ending, return_exceptions=True)
 
 
-async def _run(port: int) -> None:
+async def _run(port: int, places: Callable[[], int]) -> None:
     try:
         listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
     except OSError as error:
         raise service.StartError(f"cannot listen on 127.0.0.1:{port}: {error.strerror}") from error
-    await serve(Shares(), listener, service.stop_signal())
+    await serve(Shares(places), listener, service.stop_signal())
 
 
 def main() -> None:
-    """Run the service ``network-share PORT``; see `service.run`."""
+    """Run the service ``network-share PORT QUEUE MESSAGE_SIZE``; see `service.run`."""
     parser = service.parser("Tell Postfix whose network has its share.")
     parser.add_argument("port", type=int, help="TCP port of 127.0.0.1 to listen on")
-    port = parser.parse_args().port
-    service.run(lambda: _run(port), sockets=0)
+    parser.add_argument("queue", type=Path, help="directory in whose file system Postfix keeps messages")
+    parser.add_argument("message_size", type=int, help="octets of the largest message")
+    arguments = parser.parse_args()
+    places = functools.partial(places_on_disk, arguments.queue, arguments.message_size)
+    service.run(lambda: _run(arguments.port, places), sockets=0)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import logging
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from chatmaild.network_share import PASSES, Shares, established, serve, tables
+from chatmaild import network_share
+from chatmaild.network_share import DISK_PARTS, PASSES, PLACES_MIN, established, places_on_disk, serve, tables
 from chatmaild.smtp.replies import TOO_MANY_CONNECTIONS as REFUSED
 from test.support.smtp_peers import TIMEOUT_S
 
@@ -26,6 +28,10 @@ def table(*sockets: tuple[str, int, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def shares_of(*arguments, places: int = 1000, **options) -> network_share.Shares:
+    return network_share.Shares(lambda: places, *arguments, **options)
+
+
 def asked(address: str, port: int = 25, limit: int = 2) -> dict[str, str]:
     return {
         "request": "smtpd_access_policy",
@@ -38,49 +44,58 @@ def asked(address: str, port: int = 25, limit: int = 2) -> dict[str, str]:
 
 def test_addresses_of_one_network_count_together_and_others_pass():
     held = table(*((f"192.0.2.{number}", 25, "01") for number in range(3)), ("198.51.100.1", 25, "01"))
-    shares = Shares(lambda: held)
+    shares = shares_of(lambda: held)
     assert shares.decide(asked("192.0.2.77")) == REFUSED
     assert shares.decide(asked("198.51.100.1")) == PASSES
-    assert Shares(lambda: held).decide(asked("192.0.2.77", limit=3)) == PASSES
+    assert shares_of(lambda: held).decide(asked("192.0.2.77", limit=3)) == PASSES
 
 
 def test_who_connected_since_the_last_count_counts_too():
-    shares = Shares(lambda: table(("192.0.2.1", 25, "01")), clock=lambda: 0.0)
+    shares = shares_of(lambda: table(("192.0.2.1", 25, "01")), clock=lambda: 0.0)
     assert [shares.decide(asked("192.0.2.1")) for _ in range(4)] == [PASSES, PASSES, REFUSED, REFUSED]
 
 
 def test_of_ipv6_a_48_counts_together():
     held = table(*((f"2001:db8:7:{number}::1", 25, "01") for number in range(3)), ("2001:db8:8::1", 25, "01"))
-    shares = Shares(lambda: held)
+    shares = shares_of(lambda: held)
     assert shares.decide(asked("2001:db8:7:ffff::9")) == REFUSED
     assert shares.decide(asked("2001:db8:8::1")) == PASSES
 
 
 def test_each_port_is_counted_by_itself():
-    shares = Shares(lambda: table(*[("192.0.2.1", 25, "01")] * 3))
+    shares = shares_of(lambda: table(*[("192.0.2.1", 25, "01")] * 3))
     assert shares.decide(asked("192.0.2.1", port=465)) == PASSES
 
 
 def test_connections_that_are_closed_do_not_count_those_closed_by_the_client_alone_do():
-    shares = Shares(lambda: table(*[("192.0.2.1", 25, "06")] * 3, *[("192.0.2.1", 465, "08")] * 3))
+    shares = shares_of(lambda: table(*[("192.0.2.1", 25, "06")] * 3, *[("192.0.2.1", 465, "08")] * 3))
     assert shares.decide(asked("192.0.2.1")) == PASSES
     assert shares.decide(asked("192.0.2.1", port=465)) == REFUSED
 
 
 @pytest.mark.parametrize("change", [{"client_address": "127.0.0.1"}, {"client_address": ""}, {"policy_context": ""}])
 def test_who_cannot_be_judged_passes(change):
-    shares = Shares(lambda: table(*[("127.0.0.1", 25, "01")] * 3))
+    shares = shares_of(lambda: table(*[("127.0.0.1", 25, "01")] * 3))
     assert shares.decide(asked("192.0.2.1") | change) == PASSES
 
 
 def test_what_was_refused_is_logged_by_network_and_port(caplog):
     caplog.set_level(logging.INFO)
-    shares = Shares(lambda: table(*[("192.0.2.1", 25, "01")] * 3))
+    shares = shares_of(lambda: table(*[("192.0.2.1", 25, "01")] * 3))
     for number in range(5):
         shares.decide(asked(f"192.0.2.{number}"))
     shares.report()
     shares.report()
     assert [record.getMessage() for record in caplog.records] == ["Refused: 5 connections of 192.0.2.0/24 to port 25"]
+
+
+def test_a_disk_with_little_room_has_fewer_places(tmp_path):
+    held = table(*[("192.0.2.1", 25, "01")] * 3)
+    assert shares_of(lambda: held, places=3).decide(asked("192.0.2.1", limit=50)) == PASSES
+    assert shares_of(lambda: held, places=2).decide(asked("192.0.2.1", limit=50)) == REFUSED
+    free = shutil.disk_usage(tmp_path).free
+    assert places_on_disk(tmp_path, free // DISK_PARTS // 10) in (9, 10)
+    assert places_on_disk(tmp_path, free) == PLACES_MIN
 
 
 class Kernel:
@@ -90,7 +105,7 @@ class Kernel:
         self.connections = connections
         self.reads = 0
         self.now = 0.0
-        self.shares = Shares(self._read, lambda: self.now)
+        self.shares = shares_of(self._read, lambda: self.now)
 
     def _read(self) -> str:
         self.reads += 1
@@ -153,7 +168,7 @@ def test_the_kernels_tables_are_read():
 
 
 @contextlib.contextmanager
-def serving(shares: Shares) -> Iterator[int]:
+def serving(shares: network_share.Shares) -> Iterator[int]:
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -174,7 +189,7 @@ def as_octets(request: dict[str, str]) -> bytes:
 
 def test_postfix_asks_many_times_on_a_connection():
     with (
-        serving(Shares(lambda: table(*[("192.0.2.1", 25, "01")] * 3))) as port,
+        serving(shares_of(lambda: table(*[("192.0.2.1", 25, "01")] * 3))) as port,
         socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as client,
     ):
         answers = client.makefile()
@@ -185,7 +200,7 @@ def test_postfix_asks_many_times_on_a_connection():
 
 @pytest.mark.parametrize("octets", [b"x" * 100_000, b"a=b\n" * 10_000, b"\xff=\xff\n"])
 def test_who_sends_something_else_is_sent_away_and_others_are_served(octets):
-    with serving(Shares(table)) as port:
+    with serving(shares_of(table)) as port:
         with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as client, contextlib.suppress(OSError):
             client.sendall(octets)
             client.shutdown(socket.SHUT_WR)
