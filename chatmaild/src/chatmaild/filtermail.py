@@ -174,8 +174,6 @@ class HttpDelivery:
 class IncomingFilter(Filter):
     """The role for what arrives: it must be of the author whom it names."""
 
-    wants_client = True
-
     def __init__(self, config: Settings, destination: smtp_client.Destination, resolver: Resolver) -> None:
         super().__init__(config, incoming_rules, destination)
         self._authenticator = Authenticator(config.mail_domain, resolver)

@@ -41,11 +41,9 @@ logger = logging.getLogger(__name__)
 class Handler:
     """What aiosmtpd asks for while it talks to a client; a role adds ``handle_DATA`` and may add ``handle_MAIL``.
 
-    ``handle_DATA`` finds the message, dot-stuffed and without the final dot, in the envelope's `content`. Where a role
-    sets `wants_client`, it finds the address of Postfix's client, None if that is unknown, in the session's `client`.
+    ``handle_DATA`` finds the message, dot-stuffed and without the final dot, in the envelope's `content`, and the
+    address of Postfix's client, None if that is unknown, in the session's `client`.
     """
-
-    wants_client = False
 
     async def handle_HELO(self, server: SMTP, session: Session, envelope: Envelope, hostname: str) -> str:
         """The reply to HELO."""
@@ -55,8 +53,7 @@ class Handler:
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         """The replies to EHLO and LHLO, in the place of aiosmtpd's `responses`."""
-        xforward = "250-XFORWARD ADDR\r\n" if self.wants_client else ""
-        return [f"250-filtermail\r\n{xforward}250-8BITMIME\r\n{replies.OK}"]
+        return [f"250-filtermail\r\n250-XFORWARD ADDR\r\n250-8BITMIME\r\n{replies.OK}"]
 
     async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """The reply to QUIT."""
@@ -159,7 +156,7 @@ class Connection(SMTP):
 
     async def smtp_XFORWARD(self, arg: str | None) -> None:
         """Take the address of Postfix's client (XFORWARD_README)."""
-        await self.push(self._xforward(arg or "") if self.event_handler.wants_client else replies.NOT_RECOGNIZED)
+        await self.push(self._xforward(arg or ""))
 
     def _xforward(self, argument: str) -> str:
         if self.in_transaction():

@@ -90,15 +90,9 @@ def test_a_message_stays_as_it_came():
     assert keeping.given == [("", ["C@d"], b"..dots\r\n"), ("A@b", ["C@d"], b"..dots\r\n")]
 
 
-class Informed(Handler):
-    """Is told where messages come from."""
-
-    wants_client = True
-
-
 def test_a_network_that_sends_many_large_messages_keeps_no_other_waiting():
     size = 10 * SMALL_MESSAGE
-    with serving(Informed(), max_message_size=size) as port, contextlib.ExitStack() as stack:
+    with serving(Handler(), max_message_size=size) as port, contextlib.ExitStack() as stack:
 
         def begun(address: str) -> Client:
             client = Client(port)
