@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from test.relay.deploy import quoted_strings
-from test.support import messages
+from test.support import hostile, messages
 from test.support.hostile_mail import tampered
-from test.support.mail_clients import port_25, unchecked_tls
+from test.support.mail_clients import command, port_25, unchecked_tls
 from test.support.mailing import attempt, deliver, inbox
 from test.support.signing import ForeignDomain, verified_domains
 
@@ -256,6 +256,25 @@ def test_cleartext_is_refused_for_any_spelling_of_an_address(one, bob, foreign, 
     for recipient in (f"{local}+tag@{domain}", f"{local.upper()}@{domain}", f"{local}+a+b@{domain.upper()}"):
         message = foreign.signed(messages.plain(author, recipient))
         assert deliver(one.address, author, recipient, message) == CLEARTEXT
+
+
+def test_however_a_recipient_is_written_cleartext_does_not_arrive(one, bob, foreign, author):
+    source = random.Random(5321)
+    cleartext = foreign.signed(messages.plain(author, bob.address))
+    asked = 0
+    for _ in range(30):
+        with port_25(one.address) as client:
+            client.ehlo()
+            # After some more errors Postfix slows down, and then hangs up.
+            for _ in range(8):
+                client.rset()
+                client.mail(author)
+                if command(client, f"RCPT TO:{hostile.path(source, bob.address)}") == 250:
+                    client.data(cleartext)
+                    asked += 1
+    assert asked > 50
+    assert deliver(one.address, author, bob.address, foreign.signed(messages.encrypted(author, bob.address))) is None
+    assert len(inbox(bob)) == 1
 
 
 def test_cleartext_passes_where_the_mailbox_allows_it(one, one_host, bob, foreign, author):

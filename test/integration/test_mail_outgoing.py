@@ -1,5 +1,6 @@
 """What clients may send: submission, the outgoing filter, signing, delivery here and to another relay."""
 
+import random
 import smtplib
 import time
 from email import message_from_bytes
@@ -8,10 +9,12 @@ from functools import partial
 import pytest
 
 from chatmaild.message import mime
+from chatmaild.message.address import parse_from, parse_path
 from test.integration.conftest import PERMISSIVE
-from test.relay.delivery import new_user
+from test.relay.delivery import User, new_user
 from test.support import messages
-from test.support.mail_clients import submission, unchecked_tls
+from test.support.hostile import path
+from test.support.mail_clients import command, submission, unchecked_tls
 from test.support.mailing import attempt, inbox, submit
 
 NEEDED = "523 Encryption Needed: Invalid Unencrypted Mail"
@@ -130,6 +133,36 @@ def test_another_spelling_of_the_own_address_is_no_sender(alice, bob, spelling):
     user, domain = alice.address.split("@")
     sender = spelling.format(user=user, domain=domain)
     assert submit(alice, bob.address, messages.encrypted(sender, bob.address), sender=sender)[0] == 553
+
+
+def test_however_a_sender_is_written_mail_is_of_who_logged_in(one, bob):
+    source = random.Random(5321)
+    # The filter lets ten messages of a user pass at a time.
+    users = [new_user(one) for _ in range(8)]
+    accepted = 0
+    for user in users:
+        for _ in range(3):
+            with submission(one.address, user.address, user.password) as client:
+                client.ehlo()
+                # After some more errors Postfix slows down, and then hangs up.
+                accepted += sum(sent_from(client, path(source, user.address), user, bob.address) for _ in range(9))
+    arrived = [message_from_bytes(octets) for octets in inbox(bob, accepted)]
+    assert accepted == len(arrived) > 20
+    for message in arrived:
+        assert parse_from(message["From"].encode()) == message["Return-Path"].strip("<>")
+        assert message["Return-Path"].strip("<>") in [user.address for user in users]
+
+
+def sent_from(client: smtplib.SMTP, sender: str, user: User, recipient: str) -> bool:
+    """Whether a message passes whose sender is written so, and whose author is whom our filter reads there."""
+    client.rset()
+    if command(client, f"MAIL FROM:{sender}") != 250:
+        return False
+    client.rcpt(recipient)
+    author = parse_path(sender) or ""
+    named = author if parse_from(author.encode()) else user.address
+    code, _ = client.data(messages.encrypted(named, recipient, payload=messages.encrypted_payload(50)))
+    return code == 250
 
 
 def test_a_client_that_did_not_log_in_sends_nothing(one, bob):

@@ -75,6 +75,36 @@ def from_value(source: Source) -> bytes:
     return value
 
 
+# What a path in MAIL and RCPT (RFC 5321 section 4.1.2) is made of, and what only looks like it.
+PATH_PIECES = [
+    *("<", ">", "<>", "@", ",", ".", ";", ":", "\\", "%", "!", "+x", " ", "\t", '"', "(", ")", "(x)", "\xa0"),
+    *(
+        "USER",
+        "USER@DOMAIN",
+        "<USER@DOMAIN>",
+        '"USER"',
+        "@DOMAIN",
+        "%DOMAIN",
+        "DOMAIN!",
+        "@a:",
+        "@a,@b:",
+        "@[127.0.0.1]",
+    ),
+    *("victim@DOMAIN", "<victim@DOMAIN>", '"victim@DOMAIN"', "@victim.test", "(victim@DOMAIN", "\\@"),
+]
+_GOOD_PATHS = ["<USER@DOMAIN>", "USER@DOMAIN", "<@a.test:USER@DOMAIN>", '<"USER"@DOMAIN>', "<USER@DOMAIN.>"]
+
+
+def path(source: Source, address: str) -> str:
+    """What follows the colon of a command: a path to `address` with pieces put in or over it, or pieces alone."""
+    text = source.choice([*_GOOD_PATHS, "".join(source.choice(PATH_PIECES) for _ in range(source.randint(1, 5)))])
+    for _ in range(source.randint(0, 2)):
+        at = source.randint(0, len(text))
+        text = text[:at] + source.choice(PATH_PIECES) + text[at + source.randint(0, 2) :]
+    user, _, domain = address.partition("@")
+    return text.replace("USER", user).replace("DOMAIN", domain)
+
+
 CLEARTEXT = b"cleartext"  # no octets that anybody sees may hold it
 
 # What stands around and in a Content-Type and the lines of a multipart.

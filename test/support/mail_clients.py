@@ -214,6 +214,12 @@ def submission(host: str, user: str, password: str, port: int = 465) -> Iterator
         yield client
 
 
+def command(client: smtplib.SMTP, line: str) -> int:
+    """Send a line that ``smtplib`` would put right; returns the code of the reply."""
+    client.sock.sendall(line.encode() + b"\r\n")
+    return client.getreply()[0]
+
+
 @contextlib.contextmanager
 def port_25(host: str) -> Iterator[smtplib.SMTP]:
     """Give an SMTP client as another relay would use it: STARTTLS on port 25."""
