@@ -15,6 +15,7 @@ from test.salt.minion import CHECKOUT
 from test.support.mail_clients import ImapClient, ImapError
 from test.support.mailing import ARRIVAL_TIMEOUT_S, inbox, submit
 from test.support.messages import encrypted, encrypted_payload
+from test.support.readers import wait_until
 
 ON_BOTH_RELEASES = True
 
@@ -59,14 +60,25 @@ def small_quota(lab: Lab, two_host: Host) -> Iterator[Callable[[], dict]]:
 
 
 @pytest.fixture
-def few_places(one_host: Host) -> Iterator[None]:
+def few_places(one_host: Host, alice: User) -> Iterator[None]:
     """Dovecot has two places, whether logged in or not, in each process that takes connections."""
     usual = one_host.read("/etc/dovecot/dovecot.conf")
-    one_host.write("/etc/dovecot/dovecot.conf", re.sub(r"(?m)^  client_limit = \d+$", "  client_limit = 2", usual))
-    one_host.run(["doveadm", "reload"])
+    reload_dovecot(one_host, re.sub(r"(?m)^  client_limit = \d+$", "  client_limit = 2", usual), alice)
     yield
-    one_host.write("/etc/dovecot/dovecot.conf", usual)
-    one_host.run(["doveadm", "reload"])
+    reload_dovecot(one_host, usual, alice)
+
+
+def reload_dovecot(host: Host, configuration: str, user: User) -> None:
+    """Have Dovecot take another configuration; for a moment it cannot say whether a password is right."""
+    host.write("/etc/dovecot/dovecot.conf", configuration)
+    host.run(["doveadm", "reload"])
+
+    def lets_in() -> bool:
+        with contextlib.suppress(ImapError), user.imap():
+            return True
+        return False
+
+    wait_until(lets_in)
 
 
 def test_who_does_not_log_in_makes_room_for_who_does(few_places, alice: User):
