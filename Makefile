@@ -49,7 +49,7 @@ fuzz: $(TESTS) lab-deps    ## look for inputs that break the readers of what str
 
 # Two labs side by side, a module at a time in each; they are taken down whatever the tests say.
 integration: $(TESTS) lab-deps   ## tests on booted Debian 12 and 13 hosts in the lab
-	$(VENV)/bin/pytest -n 2 --dist loadfile --timeout 900 --durations 25 test/integration
+	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 900 --durations 25 test/integration
 
 # With RELAY2= also what goes between two relays, and with SSH=root@HOST what is to be looked at on the host.
 online: $(TESTS)     ## test a relay from outside: make online RELAY=chat.example.org [RELAY2=...] [SSH=root@...]

@@ -36,6 +36,26 @@ PERMISSIVE = {
 # Where a host has Delta Chat's core from.
 CORE = "/root/deltachat-rpc-server"
 
+# The modules that take minutes, in whose order it matters (`make integration`): a worker that began one of them at the
+# end would work alone.
+LONGEST = (
+    "test_ways_to_apply",
+    "test_migration",
+    "test_upgrade",
+    "test_status",
+    "test_bad_input",
+    "test_certificates",
+    "test_apply",
+    "test_disable_mail",
+    "test_dkim",
+    "test_login",
+    "test_provider_hosts",
+    "test_ipv4_relay",
+    "test_load",
+    "test_tls_scan",
+    "test_dns",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Applied:
@@ -86,6 +106,13 @@ def applied(lab: Lab) -> dict[str, Applied]:
     lab.salt_ssh(RELAYS[0], "test.ping")
     with ThreadPoolExecutor(len(RELAYS)) as pool:
         return dict(zip(RELAYS, pool.map(apply, RELAYS), strict=True))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that take minutes come first, the longest of all at the beginning."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
