@@ -7,6 +7,7 @@ import pytest
 
 from test.lab import Host, Lab
 from test.lab.saltconf import SaltFailed
+from test.support.waiting import wait_until
 
 
 def refused(lab: Lab, host: Host, **pillar) -> str:
@@ -40,9 +41,7 @@ def test_taken_ports_are_named_with_process_and_next_step(lab, bare_host):
     for port in (25, 993):
         server = f"import socket,time; s=socket.create_server(('0.0.0.0',{port})); time.sleep(600)"
         bare_host.run(["systemd-run", f"--unit=squatter-{port}", "/usr/bin/python3", "-c", server])
-    deadline = time.monotonic() + 10
-    while "993" not in bare_host.run(["ss", "-Hltn"]).stdout and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(lambda: "993" in bare_host.run(["ss", "-Hltn"]).stdout)
     said = refused(lab, bare_host, mail_domain=bare_host.name)
     for word in ("25", "993", "squatter-25", "squatter-993", "python3"):
         assert word in said
@@ -82,9 +81,7 @@ def test_a_second_apply_at_the_same_time_is_an_error(lab, bare_host):
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not bare_host.run(["pgrep", "-f", "state.pkg"], check=False).stdout and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: bare_host.run(["pgrep", "-f", "state.pkg"], check=False).stdout)
     with pytest.raises(SaltFailed) as failure:
         lab.salt_ssh(bare_host.name, "state.apply", "chatmail")
     output, _ = first.communicate(timeout=300)

@@ -26,6 +26,7 @@ from test.relay.errors import RelayError
 from test.support import messages
 from test.support.leaks import apply_aloud, assert_nowhere, telling
 from test.support.mailing import inbox, submit
+from test.support.waiting import wait_until
 
 DOMAIN = "acme.test"
 NAMES = [DOMAIN, f"mta-sts.{DOMAIN}", f"www.{DOMAIN}"]
@@ -144,10 +145,7 @@ def serial(host: Host) -> str:
 
 def test_who_has_taken_the_challenge_port_is_named_before_anything_is_changed(lab, host):
     host.run(["systemd-run", "--unit=squatter", "python3", "-m", "http.server", "80"])
-    deadline = time.monotonic() + 10
-    while ":80 " not in host.run(["ss", "-ltn"]).stdout:
-        assert time.monotonic() < deadline, "nobody took the port"
-        time.sleep(0.1)
+    wait_until(lambda: ":80 " in host.run(["ss", "-ltn"]).stdout, "nobody took the port")
     with pytest.raises(SaltFailed, match=r"80/tcp is needed by nginx, but taken by python3.*squatter\.service"):
         lab.salt_ssh(DOMAIN, "state.apply", "chatmail.tls")
     host.run(["systemctl", "stop", "squatter"])
@@ -301,7 +299,8 @@ def test_the_daemons_read_an_operators_certificate_again_when_its_links_are_poin
     assert host.run(["systemctl", "is-enabled", "acmetool.timer"], check=False).stdout.strip() == "disabled"
 
     second = put_own(host, 2)
-    deadline = time.monotonic() + 60
-    while {ssl.get_server_certificate((str(host.ipv4), port)).strip() for port in ports} != {second}:
-        assert time.monotonic() < deadline, "the old certificate is still served"
-        time.sleep(0.5)
+
+    def served() -> set[str]:
+        return {ssl.get_server_certificate((str(host.ipv4), port)).strip() for port in ports}
+
+    wait_until(lambda: served() == {second}, "the old certificate is still served")

@@ -17,8 +17,7 @@ from test.relay.delivery import new_user
 from test.relay.deploy import quoted_strings
 from test.support import messages
 from test.support.mailing import deliver, inbox, submit
-
-WAIT_S = 30.0
+from test.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -51,15 +50,6 @@ def published_key(lab) -> Callable:
     return look_up
 
 
-def until(look: Callable, reason: str):
-    """Return what ``look`` returns once it is true; fails after half a minute."""
-    deadline = time.monotonic() + WAIT_S
-    while not (found := look()):
-        assert time.monotonic() < deadline, reason
-        time.sleep(0.2)
-    return found
-
-
 def queued(host, sender: str) -> list[bytes]:
     """The messages in ``host``'s queue with this envelope sender, as they will be sent."""
     lines = host.run(["postqueue", "-j"]).stdout.splitlines()
@@ -71,7 +61,7 @@ def queued(host, sender: str) -> list[bytes]:
 def test_an_independent_verifier_accepts_what_leaves(one_host, alice, unreachable, published_key):
     recipient = f"someone@{unreachable}"
     assert submit(alice, recipient, messages.encrypted(alice.address, recipient)) is None
-    [message] = until(lambda: queued(one_host, alice.address), "the message is not in the queue")
+    [message] = wait_until(lambda: queued(one_host, alice.address), "the message is not in the queue")
     verifier = dkim.DKIM(message)
     assert verifier.verify(dnsfunc=published_key)
     assert (verifier.domain, verifier.selector) == (b"_one.test", b"opendkim")
@@ -85,7 +75,7 @@ def test_an_independent_verifier_accepts_a_bounce(one, one_host, foreign, bounce
     author = f"someone@{foreign.name}"
     message = foreign.signed(messages.encrypted(author, "nobody999@_one.test"))
     assert deliver(one.address, author, "nobody999@_one.test", message) is None
-    [bounce] = until(lambda: queued(one_host, "MAILER-DAEMON"), "there is no bounce in the queue")
+    [bounce] = wait_until(lambda: queued(one_host, "MAILER-DAEMON"), "there is no bounce in the queue")
     verifier = dkim.DKIM(bounce)
     assert verifier.verify(dnsfunc=published_key)
     assert verifier.domain == b"_one.test"
@@ -121,14 +111,14 @@ def test_without_opendkim_nothing_leaves_and_what_arrives_is_verified(one, alice
 def test_without_opendkim_a_bounce_waits_until_it_can_be_signed(one_host, lab, alice, unreachable):
     recipient = f"someone@{unreachable}"
     assert submit(alice, recipient, messages.encrypted(alice.address, recipient)) is None
-    until(lambda: "not verified" in one_host.run(["postqueue", "-j"]).stdout, "the message is not deferred")
+    wait_until(lambda: "not verified" in one_host.run(["postqueue", "-j"]).stdout, "the message is not deferred")
     one_host.run(["systemctl", "stop", "opendkim"])
     # RFC 7505: from now on the message cannot be delivered.
     lab.publish(f"{unreachable}.", "MX", ["0 ."])
     try:
         one_host.run(["postqueue", "-f"])
         tried = ["journalctl", f"--unit={peculiar(one_host)['postfix_unit']}", "--grep=status=deferred .bounce failed"]
-        until(lambda: one_host.run(tried, check=False).returncode == 0, "no bounce was tried")
+        wait_until(lambda: one_host.run(tried, check=False).returncode == 0, "no bounce was tried")
         assert queued(one_host, alice.address)
         assert not queued(one_host, "MAILER-DAEMON")
     finally:
@@ -163,10 +153,10 @@ def test_a_restart_in_the_middle_of_traffic_loses_nothing(one, one_host, bob, *,
         workers = [pool.submit(send_until_done, worker) for worker in range(4)]
         for _ in range(3):
             seen = len(outcomes)
-            until(lambda seen=seen: len(outcomes) > seen + 4, "no traffic")
+            wait_until(lambda seen=seen: len(outcomes) > seen + 4, "no traffic")
             one_host.run(["systemctl", "kill", "--signal=KILL", unit])
         seen = len(accepted())
-        until(lambda: len(accepted()) > seen + 4, "no mail passes after the restart")
+        wait_until(lambda: len(accepted()) > seen + 4, "no mail passes after the restart")
         done = True
         for worker in workers:
             worker.result()

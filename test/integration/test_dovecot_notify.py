@@ -8,6 +8,7 @@ from test.lab import Host
 from test.relay.delivery import LOST_AFTER_S, Relay, User, lost_notifications
 from test.support.mail_clients import ImapClient, send, submission
 from test.support.messages import encrypted
+from test.support.waiting import wait_until
 
 ON_BOTH_RELEASES = True
 # Dovecot hands an idle session to imap-hibernate a second after its last change; mail needs some 20 to 80 ms to arrive.
@@ -28,10 +29,7 @@ def hibernated(host: Host, user: User) -> bool:
 
 
 def wait_until_hibernated(host: Host, user: User) -> None:
-    deadline = time.monotonic() + 10
-    while not hibernated(host, user):
-        assert time.monotonic() < deadline, f"the session of {user.address} does not hibernate"
-        time.sleep(0.1)
+    wait_until(lambda: hibernated(host, user), f"the session of {user.address} does not hibernate", 10)
 
 
 def idling(user: User) -> ImapClient:

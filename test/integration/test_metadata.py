@@ -1,6 +1,5 @@
 """IMAP METADATA and push notifications: real Dovecot, real deliveries, a push server of the lab."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from test.support.mail_clients import ImapClient, ImapError
 from test.support.mailing import inbox, metadata_entry, submit
 from test.support.messages import encrypted
 from test.support.push_server import PushServer
+from test.support.waiting import wait_until
 
 ON_BOTH_RELEASES = True
 CA_FILE = "/usr/local/share/ca-certificates/push-server.crt"
@@ -54,13 +54,6 @@ def set_token(client: ImapClient, token: str) -> None:
 
 def queue_of(host: Host) -> list[str]:
     return host.run(["ls", f"/home/vmail/mail/{host.name}/{QUEUE}"]).stdout.split()
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_device_tokens_are_set_and_read(carol: User):

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from test.support import messages
 from test.support.mailing import inbox, submit
+from test.support.waiting import wait_until
 
 DOMAIN = "policy.test"
 POLICY_HOST = f"mta-sts.{DOMAIN}"
@@ -81,10 +82,7 @@ def policy(lab, one_host, two_host):
 
 def waits(host, reason: str) -> None:
     """Wait until a message is deferred for this reason, and remove it."""
-    deadline = time.monotonic() + 30
-    while reason not in (queue := host.run(["postqueue", "-j"]).stdout):
-        assert time.monotonic() < deadline, queue
-        time.sleep(0.2)
+    wait_until(lambda: reason in host.run(["postqueue", "-j"]).stdout, f"nothing waits because: {reason}")
     host.run(["postsuper", "-d", "ALL"])
 
 

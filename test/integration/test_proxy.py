@@ -16,6 +16,7 @@ from test.relay.delivery import Relay, new_user
 from test.support import messages
 from test.support.mail_clients import unchecked_tls
 from test.support.mailing import inbox, submit
+from test.support.waiting import wait_until
 
 NAME = "proxy.test"
 TCP_PORTS = (25, 80, 143, 443, 465, 587, 993)
@@ -148,10 +149,7 @@ def test_rules_are_undone_when_ssh_is_lost(lab, proxy, one_host, two_host, relay
 def test_it_forwards_again_after_a_reboot(lab, proxy, relay):
     # Such a host ends, and `up` boots it again.
     proxy.run(["systemctl", "reboot"], check=False)
-    deadline = time.monotonic() + 60
-    while proxy.own_processes():
-        assert time.monotonic() < deadline, "the proxy does not go down"
-        time.sleep(0.2)
+    wait_until(lambda: not proxy.own_processes(), "the proxy does not go down")
     lab.up()
     assert "foreign" not in proxy.run(["nft", "list", "ruleset"]).stdout
     new_user(relay)

@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +14,7 @@ from test.relay.delivery import Relay, User, new_user
 from test.support.mail_clients import unchecked_tls
 from test.support.mailing import deliver, inbox, metadata_entry, submit
 from test.support.messages import encrypted
+from test.support.waiting import wait_until
 
 SERVICES = (
     *("doveauth", "lastlogin", "chatmail-metadata", "chatmail-newemail", "filtermail", "filtermail-incoming"),
@@ -102,10 +102,7 @@ def test_a_service_that_crashes_comes_back_and_its_socket_stays(two_host: Host):
         waiting = ["python3", "-c", ASK]
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(two_host.run, waiting)
-            deadline = time.monotonic() + 60
-            while int(show("lastlogin", "NRestarts")) < 4:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+            wait_until(lambda: int(show("lastlogin", "NRestarts")) >= 4)
             assert show("lastlogin.socket", "ActiveState") == "active"
             two_host.run(["rm", drop_in])
             two_host.run(["systemctl", "daemon-reload"])

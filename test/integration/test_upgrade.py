@@ -1,7 +1,6 @@
 """A relay on Debian 12 becomes one on Debian 13, as docs/upgrade.md says. The tests tell one story, in order."""
 
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -14,6 +13,7 @@ from test.lab.layout import CHECKOUT
 from test.relay.delivery import Relay, User, new_user
 from test.support import messages
 from test.support.mailing import imap_login, inbox, metadata_entry, submit
+from test.support.waiting import wait_until
 
 # Two applies and Debian's upgrade, all in the first test.
 pytestmark = pytest.mark.timeout(1800)
@@ -80,10 +80,7 @@ def story(lab: Lab, host: Host, carol: User) -> Story:
     for step in (command("grep -rl"), command("apt update"), command("apt -o")):
         host.run(["sh", "-c", step], timeout=1800)
     host.run(["systemctl", "--no-block", "poweroff"])
-    deadline = time.monotonic() + 60
-    while host.own_processes():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: not host.own_processes())
     lab.up(())
     lab.salt_ssh(NAME, "state.apply", "chatmail")
     return before

@@ -16,8 +16,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aiosmtpd.controller import Controller
@@ -27,6 +26,7 @@ from chatmaild.echobot import Core
 from chatmaild.message import mime
 from chatmaild.smtp.data import stuff, unstuff
 from test.support.smtp_peers import free_port
+from test.support.waiting import wait_until
 
 ADDRESS = "reader@_oracle.test"
 RPC_SERVER = Path(__file__).parents[2] / ".venv/bin/deltachat-rpc-server"
@@ -227,15 +227,6 @@ def delta_chat() -> Iterator[DeltaChat]:
 def received(message: bytes) -> mime.Entity:
     """`message` as the filter gets it; MalformedMessage and InvalidData where it goes no further."""
     return mime.parse(unstuff(stuff(message)))
-
-
-def wait_until(condition: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
-    """Wait until `condition` holds; TimeoutError if it does not within `patience_s` seconds."""
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.05)
 
 
 def message_from(value: bytes, text: str) -> bytes:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from test.support import activation
 from test.support.service_settings import write_settings
+from test.support.waiting import wait_until
 
 SOURCE = Path(__file__).parents[3] / "chatmaild/src"
 
@@ -93,11 +93,7 @@ class Daemon:
 
     def wait_for_log(self, text: str) -> str:
         """Wait until the service logs a line with `text`; return that line."""
-        deadline = time.monotonic() + 20
-        while not (lines := [line for line in self._log if text in line]):
-            assert time.monotonic() < deadline, f"{text!r} is not in {self._log}"
-            time.sleep(0.01)
-        return lines[0]
+        return wait_until(lambda: [line for line in self._log if text in line], f"{text!r} is not logged")[0]
 
     def stop(self) -> list[str]:
         """End the service as systemd does; return the lines it logged."""

@@ -12,6 +12,7 @@ from chatmaild import metadata
 from chatmaild.config import Config, read_config
 from chatmaild.push.device_tokens import TOKEN_MAX, TOKENS_MAX
 from test.support.push_server import PushServer
+from test.support.waiting import wait_until
 
 USER = "user12345@chat.example.org"
 SERVER = "Lshared/123/vendor/vendor.dovecot/pvt/server/vendor/deltachat/"
@@ -53,10 +54,7 @@ def queue_of(mailboxes):
 
 
 def wait_until_empty(mailboxes):
-    deadline = time.monotonic() + 20
-    while queue_of(mailboxes):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not queue_of(mailboxes))
 
 
 def test_tokens_are_kept_in_the_order_in_which_they_were_set(start):
@@ -223,10 +221,7 @@ def test_a_kill_loses_nothing_and_repeats_nothing_that_succeeded(start, push_ser
     daemon = start()
     daemon.ask(setting("quick") + setting("hangs") + MESSAGE * 20)
     push_server.wait_for(40)
-    deadline = time.monotonic() + 20
-    while len(queue_of(mailboxes)) > 20:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: len(queue_of(mailboxes)) <= 20)
     daemon.process.kill()
     daemon.process.wait()
     push_server.status_of = lambda body: 200
