@@ -9,20 +9,12 @@ Under salt-ssh ``rotate`` and ``check`` run on the controller (``_wrapper/chatma
 the DNS; the other functions run on the host.
 """
 
-import base64
-import os
-import re
-import tempfile
-import time
 from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
-import chatmail_milter
-
 try:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
+    import chatmail_dkim_keys as keys
 
     HAS_CRYPTOGRAPHY = True
 except ImportError:
@@ -36,14 +28,9 @@ except ImportError:
     HAS_DKIM = False
 
 DIRECTORY = "/etc/dkimkeys"
-SELECTOR = "opendkim"
-KEY = f"{DIRECTORY}/{SELECTOR}.private"
+KEY = f"{DIRECTORY}/opendkim.private"
 KEY_TABLE = f"{DIRECTORY}/KeyTable"
 SOCKET = "/var/spool/postfix/opendkim/opendkim.sock"
-# How long mail may be on its way that the last key has signed: servers try for five days (RFC 5321 section 4.5.4.1).
-GRACE_S = 7 * 86400
-# RFC 8301 section 3.2: at least 2048; a longer key does not fit into one UDP answer.
-KEY_BITS = 2048
 
 __outputter__ = dict.fromkeys(("record", "records", "check", "rotate"), "chatmail")
 
@@ -52,20 +39,6 @@ def __virtual__():
     if not HAS_CRYPTOGRAPHY:
         return False, "Debian's python3-cryptography is not installed"
     return "chatmail_dkim"
-
-
-def _load(key):
-    try:
-        private = serialization.load_pem_private_key(Path(key).read_bytes(), password=None)
-    except OSError as error:
-        raise CommandExecutionError(
-            f"cannot read {key}: {error.strerror}. An apply of chatmail.opendkim makes the key."
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise CommandExecutionError(f"{key} is no PEM private key without passphrase: {error}") from error
-    if not isinstance(private, rsa.RSAPrivateKey):
-        raise CommandExecutionError(f"{key} is not an RSA key")
-    return private
 
 
 def problem(key=KEY):
@@ -78,11 +51,7 @@ def problem(key=KEY):
 
         salt-ssh relay chatmail_dkim.problem
     """
-    try:
-        bits = _load(key).key_size
-    except CommandExecutionError as error:
-        return str(error)
-    return "" if bits >= KEY_BITS else f"{key} has {bits} bits, {KEY_BITS} are needed"
+    return keys.problem(key)
 
 
 def make_key(key=KEY):
@@ -96,42 +65,7 @@ def make_key(key=KEY):
 
         salt-ssh relay chatmail_dkim.make_key
     """
-    pem = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    )
-    draft = _draft(Path(key).parent, pem)
-    try:
-        # link(2) refuses where rename(2) would replace.
-        os.link(draft, key)
-    except FileExistsError as error:
-        raise CommandExecutionError(f"{key} exists; it is not replaced") from error
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _draft(directory, data):
-    """Write ``data`` to a new file in ``directory`` (path) that belongs to whom the directory does, mode 0600."""
-    descriptor, name = tempfile.mkstemp(dir=directory, prefix=".draft-")
-    with os.fdopen(descriptor, "wb") as file:
-        owner = Path(directory).stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    return Path(name)
-
-
-def _signing(key_table):
-    """Return signing domain, selector and path of the key, as the line of OpenDKIM's ``key_table`` (path) says."""
-    try:
-        domain, selector, key = Path(key_table).read_text().split()[1].split(":", 2)
-    except (OSError, ValueError, IndexError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CommandExecutionError(
-            f"{key_table} names no key: {reason}. Apply chatmail.opendkim; a relay whose mail domain is an IPv4 address"
-            " has no key."
-        ) from error
-    return domain, selector, key
+    keys.make(key)
 
 
 def selector(directory=DIRECTORY):
@@ -145,9 +79,9 @@ def selector(directory=DIRECTORY):
         salt-ssh relay chatmail_dkim.selector
     """
     try:
-        return _signing(Path(directory, "KeyTable"))[1]
+        return keys.signing(Path(directory, "KeyTable"))[1]
     except CommandExecutionError:
-        return SELECTOR
+        return keys.SELECTOR
 
 
 def record(key_table=KEY_TABLE):
@@ -162,27 +96,8 @@ def record(key_table=KEY_TABLE):
 
         salt-ssh relay chatmail_dkim.record
     """
-    domain, active, key = _signing(key_table)
-    return _record(domain, active, key)
-
-
-def _record(domain, name, key):
-    public = (
-        _load(key)
-        .public_key()
-        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
-    return {
-        "name": f"{name}._domainkey.{domain}.",
-        "type": "TXT",
-        "value": f"v=DKIM1;k=rsa;p={base64.b64encode(public).decode()};s=email;t=s",
-    }
-
-
-def _number(name):
-    """Return the number of a selector of ours, or 0."""
-    match = re.fullmatch(SELECTOR + r"([1-9]\d*)?", name)
-    return int(match[1] or 1) if match else 0
+    domain, active, key = keys.signing(key_table)
+    return keys.record(domain, active, key)
 
 
 def records(directory=DIRECTORY):
@@ -197,17 +112,7 @@ def records(directory=DIRECTORY):
 
         salt-ssh relay chatmail_dkim.records
     """
-    table = Path(directory, "KeyTable")
-    domain, active, key = _signing(table)
-    found = [_record(domain, active, key) | {"use": "now"}]
-    end = table.stat().st_mtime + GRACE_S
-    until = time.strftime("%Y-%m-%d", time.gmtime(end))
-    past = {"use": "past", "until": until} if time.time() < end else {"use": "over", "value": ""}
-    for other in sorted(Path(directory).glob(f"{SELECTOR}*.private"), key=lambda path: _number(path.stem)):
-        if _number(other.stem) and other.stem != active:
-            use = {"use": "next"} if _number(other.stem) > _number(active) else past
-            found.append(_record(domain, other.stem, other) | use)
-    return found
+    return keys.records(directory)
 
 
 def next_key(directory=DIRECTORY):
@@ -220,12 +125,7 @@ def next_key(directory=DIRECTORY):
 
         salt-ssh relay chatmail_dkim.next_key
     """
-    waiting = [one for one in records(directory) if one["use"] == "next"]
-    if not waiting:
-        number = max(_number(path.stem) for path in [Path(KEY), *Path(directory).glob(f"{SELECTOR}*.private")])
-        make_key(str(Path(directory, f"{SELECTOR}{number + 1}.private")))
-        waiting = [one for one in records(directory) if one["use"] == "next"]
-    return waiting[0]
+    return keys.next_record(directory)
 
 
 def switch(directory=DIRECTORY):
@@ -241,19 +141,7 @@ def switch(directory=DIRECTORY):
 
         salt-ssh relay chatmail_dkim.switch
     """
-    waiting = [one for one in records(directory) if one["use"] == "next"]
-    if not waiting:
-        raise CommandExecutionError("there is no next key; chatmail_dkim.rotate makes one")
-    table = Path(directory, "KeyTable")
-    before = table.read_bytes()
-    domain = _signing(table)[0]
-    name = waiting[0]["name"].partition(".")[0]
-    key = Path(directory, f"{name}.private")
-    _draft(directory, f"{domain} {domain}:{name}:{key}\n".encode()).replace(table)
-    if not __salt__["service.restart"]("opendkim"):
-        _draft(directory, before).replace(table)
-        __salt__["service.restart"]("opendkim")
-        raise CommandExecutionError(f"OpenDKIM does not start with {key}: see journalctl -u opendkim on the host")
+    keys.switch(directory, lambda: __salt__["service.restart"]("opendkim"))
     return records(directory)
 
 
@@ -267,10 +155,7 @@ def retire(directory=DIRECTORY):
 
         salt-ssh relay chatmail_dkim.retire
     """
-    over = [one["name"] for one in records(directory) if one["use"] == "over"]
-    for name in over:
-        Path(directory, f"{name.partition('.')[0]}.private").unlink()
-    return over
+    return keys.retire(directory)
 
 
 def sample(directory=DIRECTORY):
@@ -286,19 +171,8 @@ def sample(directory=DIRECTORY):
 
         salt-ssh relay chatmail_dkim.sample
     """
-    domain, _, key = _signing(Path(directory, "KeyTable"))
-    author = f"MAILER-DAEMON@{domain}"
-    message = f"From: {author}\r\nTo: {author}\r\nSubject: sample\r\n\r\nsample\r\n"
-    advice = "See journalctl -u opendkim on the host; an apply of chatmail.opendkim puts files and their owners right."
-    try:
-        added = chatmail_milter.added_fields(SOCKET, "postfix", author, author, message)
-    except chatmail_milter.MilterError as error:
-        raise CommandExecutionError(f"OpenDKIM does not sign with {key}: {error}. {advice}") from error
-    signatures = [value for name, value in added if name == "DKIM-Signature"]
-    if not signatures:
-        raise CommandExecutionError(f"OpenDKIM does not sign mail of {domain}: its tables do not name it. {advice}")
-    signature = signatures[0].replace("\r\n", "\n").replace("\n", "\r\n")
-    return f"DKIM-Signature: {signature.lstrip()}\r\n{message}"
+    domain, _, key = keys.signing(Path(directory, "KeyTable"))
+    return keys.sample(domain, key, SOCKET)
 
 
 # --- What operators call ---
@@ -308,16 +182,6 @@ def _lines(known=None):
     """What the authoritative servers say, by record (see ``chatmail_dns.check``)."""
     answer = __salt__["chatmail_dns.check"](known=known)
     return answer["required"] | answer["recommended"]
-
-
-def _still_to_do(lines, names):
-    """Return what is wrong with the TXT records ``names``, and what to do; nothing if all are served as wanted."""
-    bad = {name: line for name in names if (line := lines[f"{name} TXT"])["status"] not in ("ok", "differs")}
-    texts = [
-        f"{name} is {': '.join(filter(None, (line['status'], line.get('remark'))))}.\n{line['do']}"
-        for name, line in bad.items()
-    ]
-    return "\n\n".join([*texts, *(line["enter"] for line in bad.values() if "enter" in line)])
 
 
 def check():
@@ -336,7 +200,7 @@ def check():
         raise CommandExecutionError("dkimpy verifies signatures, and is missing here (Debian: python3-dkim)")
     name = __salt__["chatmail_dkim.record"]()["name"]
     lines = _lines()
-    if to_do := _still_to_do(lines, [name]):
+    if to_do := keys.still_to_do(lines, [name]):
         return {"success": False, "result": to_do}
     published = lines[f"{name} TXT"]["values"][0].encode()
     message = __salt__["chatmail_dkim.sample"]().encode()
@@ -366,28 +230,19 @@ def rotate(seconds=120):
     """
     # Once: under salt-ssh, each question to the host takes a second.
     known = __salt__["chatmail_dns.facts"]()
-    keys = known["dkim"]
-    if not keys:
+    found = known["dkim"]
+    if not found:
         raise CommandExecutionError("the relay has no key: apply chatmail.opendkim")
-    uses = {one["use"] for one in keys}
-    now = keys[0]["name"]
+    uses = {one["use"] for one in found}
+    now = found[0]["name"]
     if "next" not in uses and "past" in uses:
-        return {"success": True, "result": _grace(keys)}
+        return {"success": True, "result": keys.grace(found)}
     if uses == {"now"}:
-        keys.append(__salt__["chatmail_dkim.next_key"]() | {"use": "next"})
+        found.append(__salt__["chatmail_dkim.next_key"]() | {"use": "next"})
     __salt__["chatmail_dns.publish"](known=known, seconds=seconds)
-    if to_do := _still_to_do(_lines(known), [one["name"] for one in keys[1:]]):
+    if to_do := keys.still_to_do(_lines(known), [one["name"] for one in found[1:]]):
         return {"success": False, "result": f"{to_do}\n\nThen rotate again: it goes on from here."}
-    if any(one["use"] == "next" for one in keys):
-        return {"success": True, "result": _grace(__salt__["chatmail_dkim.switch"]())}
+    if any(one["use"] == "next" for one in found):
+        return {"success": True, "result": keys.grace(__salt__["chatmail_dkim.switch"]())}
     removed = ", ".join(__salt__["chatmail_dkim.retire"]())
     return {"success": True, "result": f"{now} signs.\n{removed} and its key are gone; rotate again for another key."}
-
-
-def _grace(keys):
-    """The words for keys (see :func:`records`) of which one signs and the past ones are still needed."""
-    lines = [f"{keys[0]['name']} signs."]
-    for one in keys:
-        if one["use"] == "past":
-            lines += [f"{one['name']} stays for mail on its way; rotate again after {one['until']} to remove it."]
-    return "\n".join(lines)

@@ -1,11 +1,11 @@
 """The secret that coturn and the credential service share: made on the host, never leaving it."""
 
-import os
 import secrets
-import tempfile
 from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
+
+from chatmail_files import create
 
 PATH = "/etc/chatmail/turn-secret"
 # RFC 2104 section 3: at least as long as the hash, SHA-1's 20 bytes.
@@ -48,15 +48,7 @@ def make_secret(secret=PATH):
     """
     directory = Path(secret).parent
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".secret-")
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(SECRET_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        # link(2) refuses where rename(2) would replace.
-        os.link(temporary, secret)
+        create(secret, f"{secrets.token_hex(SECRET_BYTES)}\n".encode())
     except FileExistsError as error:
         raise CommandExecutionError(f"{secret} exists; it is not replaced") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)

@@ -26,3 +26,29 @@ def replace(path, data, mode):
     except OSError:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def draft(directory, data):
+    """
+    Write ``data`` (bytes) to a new file in ``directory``, and return its path.
+
+    It belongs to whom the directory does, has mode 0600, and is on disk. Raises ``OSError``.
+    """
+    descriptor, name = tempfile.mkstemp(dir=directory, prefix=".draft-")
+    with os.fdopen(descriptor, "wb") as file:
+        owner = Path(directory).stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    return Path(name)
+
+
+def create(path, data):
+    """Write ``data`` (bytes) to ``path`` as ``draft`` does. Raises ``FileExistsError`` where there is something."""
+    temporary = draft(Path(path).parent, data)
+    try:
+        # link(2) refuses where rename(2) would replace.
+        os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

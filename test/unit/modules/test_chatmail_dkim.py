@@ -9,6 +9,8 @@ import dkim
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import chatmail_dkim_keys
+import chatmail_milter
 from _modules import chatmail_dkim
 from chatmail_milter import MilterError
 
@@ -93,7 +95,7 @@ def opendkim(monkeypatch, key_table):
         return [("DKIM-Signature", field.decode().partition(": ")[2].rstrip())] if daemon.signs else []
 
     daemon = SimpleNamespace(fault=None, signs=True)
-    monkeypatch.setattr(chatmail_dkim.chatmail_milter, "added_fields", added_fields)
+    monkeypatch.setattr(chatmail_milter, "added_fields", added_fields)
     return daemon
 
 
@@ -182,11 +184,11 @@ def test_a_rotation_publishes_before_it_signs_and_keeps_the_last_key_for_a_week(
         "result": "opendkim2._domainkey.chat.test. is published, and verifies what the relay signs.",
     }
 
-    until = time.strftime("%Y-%m-%d", time.gmtime(key_table.stat().st_mtime + chatmail_dkim.GRACE_S))
+    until = time.strftime("%Y-%m-%d", time.gmtime(key_table.stat().st_mtime + chatmail_dkim_keys.GRACE_S))
     assert f"stays for mail on its way; rotate again after {until}" in chatmail_dkim.rotate()["result"]
     assert key.exists()
 
-    week_ago = key_table.stat().st_mtime - chatmail_dkim.GRACE_S
+    week_ago = key_table.stat().st_mtime - chatmail_dkim_keys.GRACE_S
     os.utime(key_table, (week_ago, week_ago))
     assert "are gone" in rotated(relay)
     assert not key.exists()
