@@ -4,47 +4,23 @@ The plugin (``imap-instant-plugin.c``) says what it does. Dovecot loads it only 
 it is built on the relay, from headers of Debian's package, with a compiler that is there for no longer than that.
 """
 
-import hashlib
 import os
 import re
-import subprocess
-import tempfile
 from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
-# Carries DOVECOT_ABI_VERSION, the string that Dovecot compares with that of a plugin.
-LIBRARY = Path("/usr/lib/dovecot/libdovecot.so.0")
-IMAP = Path("/usr/lib/dovecot/imap")
-PLUGIN = Path("/usr/lib/dovecot/modules/lib20_imap_instant_plugin.so")
-# 2.3.ABIv19(2.3.19.1), 2.4.ABIv1
-ABI = re.compile(rb"\d[\d.]*\.ABIv\d+(?:\([^)\0]*\))?")
-SOURCE_MARK = re.compile(rb"imap_instant source ([0-9a-f]{64})")
+import chatmail_dovecot_plugin as plugin
 
 BUILD_PACKAGES = ["dovecot-dev", "gcc", "libc6-dev"]
-# What is to be purged after the build, written down before the installation: a killed apply is mended by the next.
+# What is to be purged after the build, written down before the installation: the apply after a killed one purges it.
 BUILD_NOTE = Path("/var/lib/chatmail/dovecot-build-packages")
-COMPILER = [
-    *["gcc", "-std=gnu99", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-shared", "-fPIC"],
-    *["-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-Wl,-z,relro,-z,now"],
-    *["-DHAVE_CONFIG_H", "-I/usr/include/dovecot"],
-]
-# No user, no network, no writable file outside a /tmp of its own. systemd-run(1), systemd.exec(5)
-SANDBOX = [
-    *["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--property=RuntimeMaxSec=120"],
-    *["--property=DynamicUser=yes", "--property=PrivateNetwork=yes", "--property=WorkingDirectory=/tmp", "--"],
-]
-SANDBOX_TIMEOUT_S = 150
-# Beside the plugin's source.
-TRIAL_CONF = "imap-instant-trial.conf"
-TRIAL_SESSION = b"1 SELECT INBOX\r\n2 IDLE\r\nDONE\r\n3 LOGOUT\r\n"
-
 # What runs is older than what is installed if one of these changed after the start.
 PID_FILE = Path("/run/dovecot/master.pid")
 READ_AT_START = [
     Path("/usr/sbin/dovecot"),
-    LIBRARY,
-    PLUGIN,
+    plugin.LIBRARY,
+    plugin.PLUGIN,
     Path("/etc/systemd/system/dovecot.service.d/00-chatmail-sandbox.conf"),
     Path("/etc/systemd/system/dovecot.service.d/10-chatmail.conf"),
     Path("/usr/local/lib/chatmail/link-imap-instant"),
@@ -68,8 +44,8 @@ def plugin_found():
 
         salt-ssh relay chatmail_dovecot.plugin_found
     """
-    plugin = PLUGIN.read_bytes() if PLUGIN.exists() else b""
-    abi, source = ABI.search(plugin), SOURCE_MARK.search(plugin)
+    installed = plugin.PLUGIN.read_bytes() if plugin.PLUGIN.exists() else b""
+    abi, source = plugin.ABI.search(installed), plugin.SOURCE_MARK.search(installed)
     return {"dovecot": abi[0].decode() if abi else "", "source": source[1].decode() if source else ""}
 
 
@@ -87,7 +63,7 @@ def plugin_wanted(source):
 
         salt-ssh relay chatmail_dovecot.plugin_wanted /usr/local/src/chatmail/imap-instant-plugin.c
     """
-    return {"dovecot": _dovecot_abi(), "source": _digest(_read(Path(source)))}
+    return {"dovecot": plugin.dovecot_abi(), "source": plugin.digest(plugin.read(Path(source)))}
 
 
 def build_packages():
@@ -135,15 +111,15 @@ def build_plugin(source):
 
         salt-ssh relay chatmail_dovecot.build_plugin /usr/local/src/chatmail/imap-instant-plugin.c
     """
-    code = _read(Path(source))
-    trial = _read(Path(source).with_name(TRIAL_CONF))
+    code = plugin.read(Path(source))
+    trial = plugin.read(Path(source).with_name(plugin.TRIAL_CONF))
     try:
         _install_build_packages()
-        plugin = _compile(code)
-        _try(plugin, trial)
+        built = plugin.compiled(code)
+        plugin.try_out(built, trial, BUILD_NOTE.parent)
     finally:
         purge_build_packages()
-    _install(plugin)
+    plugin.install(built)
 
 
 def outdated():
@@ -206,25 +182,6 @@ def inotify_limit_is_writable(name):
     return os.access(INOTIFY / name, os.W_OK)
 
 
-def _read(path):
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CommandExecutionError(f"{path}: {error.strerror}") from error
-
-
-def _dovecot_abi():
-    found = ABI.search(_read(LIBRARY))
-    if not found:
-        raise CommandExecutionError(f"{LIBRARY} names no ABI: this is not Debian's Dovecot")
-    return found[0].decode()
-
-
-def _digest(code):
-    """Mark of a build: the source and how it is compiled."""
-    return hashlib.sha256("\0".join(COMPILER).encode() + b"\0" + code).hexdigest()
-
-
 def _install_build_packages():
     __salt__["pkg.refresh_db"](cache_valid_time=24 * 3600)
     simulation = __salt__["cmd.run_stdout"](
@@ -235,48 +192,3 @@ def _install_build_packages():
     BUILD_NOTE.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     BUILD_NOTE.write_text("\n".join({*build_packages(), *new}) + "\n")
     __salt__["chatmail_package.install"](BUILD_PACKAGES)
-
-
-def _sandboxed(argv, stdin):
-    try:
-        return subprocess.run(
-            [*SANDBOX, *argv], input=stdin, capture_output=True, timeout=SANDBOX_TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CommandExecutionError(f"{argv[0]} could not be run: {error}") from error
-
-
-def _compile(code):
-    """Return the plugin made from ``code`` (bytes of C)."""
-    script = '"$@" -o plugin.so -x c - && cat plugin.so'
-    result = _sandboxed(["sh", "-c", script, "sh", *COMPILER, f'-DSOURCE_DIGEST="{_digest(code)}"'], code)
-    if result.returncode:
-        raise CommandExecutionError(f"gcc refused the plugin:\n{result.stderr.decode(errors='replace')}")
-    return result.stdout
-
-
-def _try(plugin, trial):
-    """Let Dovecot's imap load ``plugin`` and go through an IDLE with it, configured by ``trial`` (bytes both)."""
-    abi = _dovecot_abi()
-    built = ABI.search(plugin)
-    if not built or built[0].decode() != abi:
-        raise CommandExecutionError(f"the plugin was not built for {abi}: dovecot-dev and dovecot-core differ")
-    # Not in /tmp: the sandbox has one of its own.
-    with tempfile.TemporaryDirectory(prefix="dovecot-trial-", dir=BUILD_NOTE.parent) as name:
-        directory = Path(name)
-        directory.chmod(0o755)
-        (directory / PLUGIN.name).write_bytes(plugin)
-        config = directory / "dovecot.conf"
-        config.write_bytes(trial + f"mail_plugin_dir = {directory}\n".encode())
-        result = _sandboxed(["env", "USER=trial", "HOME=/tmp", str(IMAP), "-c", str(config)], TRIAL_SESSION)
-    if b"\r\n3 OK " not in result.stdout:
-        raise CommandExecutionError(f"Dovecot refused the plugin:\n{result.stderr.decode(errors='replace')}")
-
-
-def _install(plugin):
-    """Put ``plugin`` (bytes) in place; sessions that begin meanwhile find the old one or the new one."""
-    # Dovecot looks for files that begin with "lib".
-    beside = PLUGIN.with_name(f".{PLUGIN.name}")
-    beside.write_bytes(plugin)
-    beside.chmod(0o644)
-    beside.replace(PLUGIN)

@@ -7,6 +7,7 @@ import sys
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import chatmail_dovecot_plugin as plugin_module
 from _modules import chatmail_dovecot
 
 ABI = "2.3.ABIv19(2.3.19.1)"
@@ -54,7 +55,7 @@ def sandbox(monkeypatch):
         answers["dovecot.conf"] = chatmail_dovecot.Path(argv[-1]).read_text()
         return subprocess.CompletedProcess(argv, 0, answers["imap"], b"Fatal: Couldn't load required plugin")
 
-    monkeypatch.setattr(chatmail_dovecot, "_sandboxed", run)
+    monkeypatch.setattr(plugin_module, "sandboxed", run)
     return answers
 
 
@@ -62,7 +63,7 @@ def sandbox(monkeypatch):
 def source(tmp_path):
     path = tmp_path / "plugin.c"
     path.write_bytes(CODE)
-    path.with_name(chatmail_dovecot.TRIAL_CONF).write_text("mail_plugins = imap_instant\n")
+    path.with_name(plugin_module.TRIAL_CONF).write_text("mail_plugins = imap_instant\n")
     return path
 
 
@@ -71,8 +72,8 @@ def configure_loader_modules(tmp_path, monkeypatch, packages):
     library, plugin = tmp_path / "libdovecot.so.0", tmp_path / "modules" / "lib20_imap_instant_plugin.so"
     plugin.parent.mkdir()
     library.write_bytes(b"\x7fELF\0 9.9.ABI(no) \0" + ABI.encode() + b"\0")
-    monkeypatch.setattr(chatmail_dovecot, "LIBRARY", library)
-    monkeypatch.setattr(chatmail_dovecot, "PLUGIN", plugin)
+    monkeypatch.setattr(plugin_module, "LIBRARY", library)
+    monkeypatch.setattr(plugin_module, "PLUGIN", plugin)
     monkeypatch.setattr(chatmail_dovecot, "BUILD_NOTE", tmp_path / "var" / "build-packages")
     monkeypatch.setattr(chatmail_dovecot, "PID_FILE", tmp_path / "master.pid")
     monkeypatch.setattr(chatmail_dovecot, "READ_AT_START", [library, plugin, tmp_path / "absent"])
@@ -100,8 +101,8 @@ def test_a_built_plugin_is_the_wanted_one_and_the_compiler_is_gone(sandbox, sour
     assert chatmail_dovecot.plugin_found()["dovecot"] == ABI
     assert packages.installed == {"dovecot-core", "libc6-dev"}
     assert chatmail_dovecot.build_packages() == []
-    assert [path.name for path in chatmail_dovecot.PLUGIN.parent.iterdir()] == [chatmail_dovecot.PLUGIN.name]
-    assert chatmail_dovecot.PLUGIN.stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in plugin_module.PLUGIN.parent.iterdir()] == [plugin_module.PLUGIN.name]
+    assert plugin_module.PLUGIN.stat().st_mode & 0o777 == 0o644
 
 
 def test_the_plugin_is_tried_by_dovecot_before_it_is_installed(sandbox, source):
@@ -109,7 +110,7 @@ def test_the_plugin_is_tried_by_dovecot_before_it_is_installed(sandbox, source):
     with pytest.raises(CommandExecutionError, match="Couldn't load required plugin"):
         chatmail_dovecot.build_plugin(str(source))
     assert "mail_plugins = imap_instant" in sandbox["dovecot.conf"]
-    assert not chatmail_dovecot.PLUGIN.exists()
+    assert not plugin_module.PLUGIN.exists()
 
 
 def test_another_source_and_another_compiler_call_are_another_plugin(sandbox, source, monkeypatch):
@@ -118,19 +119,19 @@ def test_another_source_and_another_compiler_call_are_another_plugin(sandbox, so
     assert chatmail_dovecot.plugin_found() != chatmail_dovecot.plugin_wanted(str(source))
     source.write_bytes(CODE)
     assert chatmail_dovecot.plugin_found() == chatmail_dovecot.plugin_wanted(str(source))
-    monkeypatch.setattr(chatmail_dovecot, "COMPILER", ["gcc", "-O3"])
+    monkeypatch.setattr(plugin_module, "COMPILER", ["gcc", "-O3"])
     assert chatmail_dovecot.plugin_found() != chatmail_dovecot.plugin_wanted(str(source))
 
 
 def test_another_abi_of_dovecot_is_another_plugin(sandbox, source):
     chatmail_dovecot.build_plugin(str(source))
-    chatmail_dovecot.LIBRARY.write_bytes(b"2.3.ABIv20(2.3.20)\0")
+    plugin_module.LIBRARY.write_bytes(b"2.3.ABIv20(2.3.20)\0")
     assert chatmail_dovecot.plugin_wanted(str(source))["dovecot"] == "2.3.ABIv20(2.3.20)"
     assert chatmail_dovecot.plugin_found()["dovecot"] == ABI
 
 
 def test_the_abi_of_2_4_has_no_brackets_and_is_compared_as_a_whole(sandbox, source):
-    chatmail_dovecot.LIBRARY.write_bytes(b"\x7fELF\0002.4.ABIv1\0")
+    plugin_module.LIBRARY.write_bytes(b"\x7fELF\0002.4.ABIv1\0")
     sandbox["plugin"] = b"\x7fELF\0002.4.ABIv12\0"
     with pytest.raises(CommandExecutionError, match=r"was not built for 2\.4\.ABIv1:"):
         chatmail_dovecot.build_plugin(str(source))
@@ -141,7 +142,7 @@ def test_the_abi_of_2_4_has_no_brackets_and_is_compared_as_a_whole(sandbox, sour
 
 @pytest.mark.parametrize("fault", ["gcc", "abi", "apt"])
 def test_a_failed_build_leaves_the_old_plugin_and_no_compiler(sandbox, source, packages, fault):
-    chatmail_dovecot.PLUGIN.write_bytes(b"the old one")
+    plugin_module.PLUGIN.write_bytes(b"the old one")
     if fault == "gcc":
         sandbox["gcc"] = (1, b"error: unknown type name")
     elif fault == "abi":
@@ -151,7 +152,7 @@ def test_a_failed_build_leaves_the_old_plugin_and_no_compiler(sandbox, source, p
     words = {"gcc": "unknown type name", "abi": "was not built for 2.3.ABIv19", "apt": "no mirror"}
     with pytest.raises(CommandExecutionError, match=words[fault]):
         chatmail_dovecot.build_plugin(str(source))
-    assert chatmail_dovecot.PLUGIN.read_bytes() == b"the old one"
+    assert plugin_module.PLUGIN.read_bytes() == b"the old one"
     assert packages.installed == {"dovecot-core", "libc6-dev"}
     assert chatmail_dovecot.build_packages() == []
 
@@ -182,21 +183,21 @@ def test_packages_that_stay_in_spite_of_the_purge_are_named(killed):
 
 @pytest.mark.parametrize("missing", ["LIBRARY", "source"])
 def test_what_is_missing_for_a_build_is_named(source, missing):
-    path = source if missing == "source" else chatmail_dovecot.LIBRARY
+    path = source if missing == "source" else plugin_module.LIBRARY
     path.unlink()
     with pytest.raises(CommandExecutionError, match=f"{path}: No such file"):
         chatmail_dovecot.plugin_wanted(str(source))
 
 
 def test_a_library_without_abi_is_not_debians_dovecot(source):
-    chatmail_dovecot.LIBRARY.write_bytes(b"\x7fELF")
+    plugin_module.LIBRARY.write_bytes(b"\x7fELF")
     with pytest.raises(CommandExecutionError, match="names no ABI"):
         chatmail_dovecot.plugin_wanted(str(source))
 
 
 def test_the_sandbox_has_no_user_and_no_network_and_ends():
-    assert {"--property=DynamicUser=yes", "--property=PrivateNetwork=yes"} <= set(chatmail_dovecot.SANDBOX)
-    assert any(option.startswith("--property=RuntimeMaxSec=") for option in chatmail_dovecot.SANDBOX)
+    assert {"--property=DynamicUser=yes", "--property=PrivateNetwork=yes"} <= set(plugin_module.SANDBOX)
+    assert any(option.startswith("--property=RuntimeMaxSec=") for option in plugin_module.SANDBOX)
 
 
 def test_a_dovecot_that_does_not_run_is_not_outdated():
@@ -209,7 +210,7 @@ def test_what_changed_after_the_start_is_outdated():
     os.utime(chatmail_dovecot.PID_FILE, (started + 60, started + 60))
     assert chatmail_dovecot.outdated() == []
     os.utime(chatmail_dovecot.PID_FILE, (started - 60, started - 60))
-    assert chatmail_dovecot.outdated() == [str(chatmail_dovecot.LIBRARY)]
+    assert chatmail_dovecot.outdated() == [str(plugin_module.LIBRARY)]
 
 
 def test_limits_are_read_and_set(tmp_path):
