@@ -8,15 +8,10 @@ from dataclasses import dataclass
 
 from .. import ip_address
 from ..message import dkim, mime
-from ..message.address import parse_from, same
+from ..message.address import is_literal, parse_from, same
 from ..resolver import Resolver
 
 REPORT_PARTS_MAX = 4  # RFC 6522 section 3 has two or three
-
-
-def is_literal(author: str) -> bool:
-    """Whether the author's domain is a literal, of whatever."""
-    return author.endswith("]")
 
 
 @dataclass(frozen=True)

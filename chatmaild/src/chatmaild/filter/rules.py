@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from ..config import Config
 from ..mailboxes.mailbox import without_detail
 from ..message import mime, openpgp
-from ..message.address import parse_from, same
+from ..message.address import is_literal, parse_from, same
 from ..smtp import replies
 from ..smtp.client import Envelope
 from ..smtp.data import InvalidData, unstuff
-from .authentication import is_literal
 
 SECUREJOIN_REQUESTS = (b"vc-request", b"vg-request")
 SECUREJOIN_TEXT_MAX = 1000  # octets

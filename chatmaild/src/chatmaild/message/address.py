@@ -63,6 +63,11 @@ def same(one: str, other: str) -> bool:
     return encode(one).lower() == encode(other).lower()
 
 
+def is_literal(author: str) -> bool:
+    """Whether the author's domain is a literal, of whatever."""
+    return author.endswith("]")
+
+
 def parse_path(argument: str) -> str | None:
     """The address in the argument of MAIL FROM or RCPT TO.
 

@@ -15,8 +15,9 @@ PROGRAM = """
 from functools import partial
 
 from chatmaild import filtermail
+from chatmaild.filter import incoming
 
-filtermail.Resolver = partial(filtermail.Resolver, port={})
+incoming.Resolver = partial(incoming.Resolver, port={})
 filtermail.main()
 """
 
