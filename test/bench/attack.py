@@ -49,7 +49,7 @@ SIZES = {"1 KB": 700, "600 KB": 440_000, "5 MB": 3_700_000, "28 MB": 21_000_000}
 PATIENCE_S = 120
 CROWD_PATIENCE_S = 600
 # Attackers have what they can get when nothing has changed for a while.
-STEADY_S, GATHER_S = 10, 180
+STEADY_S, GATHER_S = 15, 180
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def gather(held: Callable[[], dict[str, int]]) -> dict[str, int]:
     """Wait until the number of connections that attackers hold is steady; returns it."""
     ending = time.monotonic() + GATHER_S
     known, since = held(), time.monotonic()
-    while time.monotonic() < min(ending, since + STEADY_S):
+    while time.monotonic() < (min(ending, since + STEADY_S) if known else ending):
         time.sleep(1)
         now = held()
         if sum(now.values()) > sum(known.values()):
