@@ -29,11 +29,12 @@ web: venv        ## show the web pages while you write them: make web [PILLAR=FI
 
 test: lint unit fuzz integration   ## all tests
 
-lint: $(TESTS)       ## style of Python, YAML and SLS files
+lint: $(TESTS)       ## style of Python, YAML, SLS and shell files
 	$(VENV)/bin/ruff check --quiet .
 	$(VENV)/bin/ruff format --quiet --check .
 	$(VENV)/bin/yamllint --strict .
 	$(VENV)/bin/salt-lint $$(git ls-files '*.sls' '*.jinja')
+	$(VENV)/bin/shellcheck $$(git ls-files '*.sh')
 
 docs: $(TESTS)       ## write docs/settings.md and docs/functions.md from the schema and the modules
 	$(PY) -m tools.settings_reference

@@ -10,15 +10,11 @@ It is no Salt runner: ``salt-run`` needs two seconds to start and loads a master
 
 import argparse
 import contextlib
-import fnmatch
-import json
-import logging
 import multiprocessing
 import os
 import re
 import select
 import selectors
-import shlex
 import signal
 import subprocess
 import sys
@@ -31,46 +27,17 @@ from pathlib import Path
 import salt.client.ssh
 import salt.config
 from rich.console import Console
-from salt.exceptions import SaltException, SaltSystemExit
 
 from tools.apply_display import Display, summary
 from tools.apply_progress import Progress, parse_lowstate
 from tools.apply_result import HostResult, parse_return
+from tools.ssh import LOG, ApplyError, Target, client
 
-LOG = "chatmail-apply.log"
-"""Where salt logs on the target, under the root that salt-ssh gives it there."""
-CONNECT_TIMEOUT_S = 10
 READY_TIMEOUT_S = 30
 MAX_LINE_BYTES = 16 << 20
 """A low state is one line, some hundred kilobytes of it; a host that sends more than this is not followed further."""
 
-# Runs on the target until its standard input is closed. Says `busy` where another apply still runs there (one that was
-# interrupted on the controller goes on; one inside a container of this host does not count), then `ready`; the low
-# state when the first state starts; then the log's lines about states. The loop and tail end with this shell, whose
-# process number they watch.
-FOLLOW = """
-umask 077
-for found in $(grep -szlx 'state[.]pkg' /proc/[0-9]*/cmdline); do
-  process=${{found%/cmdline}}
-  if [ "$(readlink "$process/ns/pid")" = "$(readlink /proc/self/ns/pid)" ]; then
-    echo "busy ${{process#/proc/}} $(date -d "@$(stat -c %Y "$process")" +%T)"
-    exit
-  fi
-done
-if [ -e {log} ]; then : > {log}; fi
-echo ready
-{{
-  while [ ! -e {log} ] && kill -0 $$; do sleep 0.2; done
-  exec tail --pid=$$ -n +1 -F {log}
-}} 2> /dev/null | grep --line-buffered -E '(Executing|Completed) state ' | {{
-  IFS= read -r first
-  tar -xOzf {thin}/salt_state.tgz lowstate.json | tr -d '\\n'
-  printf '\\n%s\\n' "$first"
-  exec cat
-}} &
-cat > /dev/null
-kill $! 2> /dev/null
-"""
+FOLLOW = Path(__file__).with_name("apply_follow.sh")
 
 NEXT_STEPS = (
     (r"Connection refused", "Is the host up, and does sshd listen on that port (`port:` in the roster)?"),
@@ -90,30 +57,16 @@ NEXT_STEPS = (
 )
 
 
-class ApplyError(Exception):
-    """An apply that could not begin; the message says what is wrong and what to do."""
-
-
 class _Host:
     """One target: how to reach it, and the session that follows its log."""
 
-    def __init__(self, ssh: salt.client.ssh.SSH, name: str, target: dict):
-        for key, value in ssh.defaults.items():
-            target.setdefault(key, value)
-        self.name = name
+    def __init__(self, target: Target):
+        self.name = target.name
         self.progress = Progress(started=time.monotonic())
-        if target["passwd"]:
-            raise ApplyError(f"{name}: the roster has a password (`passwd:`). Use a key (`priv:`), or plain salt-ssh.")
-        self.address, self.port, self.user = target["host"], target["port"] or 22, target["user"]
-        single = salt.client.ssh.Single(
-            ssh.opts, ["state.apply"], name, mods=ssh.mods, fsclient=ssh.fsclient, thin=ssh.thin, **target
-        )
-        thin = shlex.quote(single.thin_dir)
-        script = FOLLOW.format(log=f"{thin}/running_data/{LOG}", thin=thin)
-        command = shlex.join([*(["sudo", "-n"] if target["sudo"] else []), "sh", "-c", script])
-        base = shlex.split(single.shell._cmd_str(""))
+        self._target = target
+        log = f"{target.thin_dir}/running_data/{LOG}"
         self._session = subprocess.Popen(
-            [base[0], "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}", *base[1:], command],
+            target.command(FOLLOW.read_text(), log, target.thin_dir),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -140,10 +93,8 @@ class _Host:
         return self._unreachable(self._session.stderr.read().decode(errors="replace").strip() or "no answer")
 
     def _unreachable(self, error: str) -> HostResult:
-        where = f"ssh to {self.user}@{self.address}, port {self.port}, failed: {error}"
-        return HostResult(
-            self.name, (), (where, _next_step(error, self.address, self.port, self.user)), self._elapsed_s
-        )
+        where = f"ssh to {self._target.user}@{self._target.address}, port {self._target.port}, failed: {error}"
+        return HostResult(self.name, (), (where, _next_step(error, self._target)), self._elapsed_s)
 
     @property
     def _elapsed_s(self) -> float:
@@ -174,12 +125,12 @@ class _Host:
         self._session.communicate()
 
 
-def _next_step(error: str, address: str, port: int, user: str) -> str:
+def _next_step(error: str, target: Target) -> str:
     """Return what an operator does about an error of ssh."""
     for pattern, advice in NEXT_STEPS:
         if re.search(pattern, error):
-            return advice.format(address=address, port=port, user=user)
-    return f"Try it by hand: ssh -p {port} {user}@{address}"
+            return advice.format(address=target.address, port=target.port, user=target.user)
+    return f"Try it by hand: ssh -p {target.port} {target.user}@{target.address}"
 
 
 def apply(
@@ -203,9 +154,9 @@ def apply(
     """
     with ExitStack() as stack:
         with console.status("packing Salt for the hosts, and connecting"):
-            ssh = salt_ssh(config_dir, targets, sls, settings)
+            ssh = client(config_dir, targets, sls, settings)
             stack.callback(ssh.fsclient.destroy)
-            hosts = [_Host(ssh, name, target) for name, target in ssh.targets.items()]
+            hosts = [_Host(Target.of(ssh, name)) for name in ssh.targets]
             for host in hosts:
                 stack.callback(host.close)
             refused = {host.name: refusal for host in hosts if (refusal := host.refusal())}
@@ -214,45 +165,6 @@ def apply(
         ready = [host for host in hosts if host.name not in refused]
         results = refused | (_run(ssh, ready, console) if ready else {})
         return [results[host.name] for host in hosts]
-
-
-def salt_ssh(
-    config_dir: Path, targets: Sequence[str], sls: Sequence[str], settings: Mapping | None = None
-) -> salt.client.ssh.SSH:
-    """Return Salt's own client for the targets, about to apply SLS to them. Raises ``ApplyError`` as ``apply`` does."""
-    if not (config_dir / "master").is_file():
-        raise ApplyError(f"{config_dir}/master does not exist. Run this in the checkout.")
-    opts = salt.config.master_config(str(config_dir / "master"))
-    roster = Path(opts.get("roster_file") or config_dir / "roster")
-    if not roster.is_file():
-        raise ApplyError(f"There is no roster at {roster}. Copy etc/roster.example there and enter your relay.")
-    minion_opts = opts.get("ssh_minion_opts", {}) | {"log_file": LOG, "log_level_logfile": "info"}
-    pillar = [f"pillar={json.dumps({'chatmail': settings})}"] if settings else []
-    opts.update(
-        argv=["state.apply", ",".join(sls), *pillar],
-        tgt="*",
-        selected_target_option="glob",
-        ssh_minion_opts=minion_opts,
-        config_dir=str(config_dir),
-    )
-    # What salt logs stays out of the display; force removes the handlers that importing salt has set.
-    Path(opts["ssh_log_file"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    logging.basicConfig(filename=opts["ssh_log_file"], level=logging.WARNING, force=True)
-    try:
-        ssh = salt.client.ssh.SSH(opts)
-    except (SaltException, SaltSystemExit) as error:
-        raise ApplyError(f"Salt cannot start: {error}") from error
-    for target in targets:
-        if not fnmatch.filter(ssh.targets, target):
-            raise ApplyError(
-                f"No host in {roster} matches {target}; it has: {', '.join(sorted(ssh.targets)) or 'none'}."
-            )
-    ssh.targets = {
-        name: entry
-        for name, entry in ssh.targets.items()
-        if any(fnmatch.fnmatchcase(name, target) for target in targets)
-    }
-    return ssh
 
 
 def _run(ssh: salt.client.ssh.SSH, hosts: Sequence[_Host], console: Console) -> dict[str, HostResult]:
@@ -344,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(line, soft_wrap=True)
     if all(result.succeeded for result in results):
         return 0
-    console.print("Mend what is named above, then apply again: what is right already stays as it is.", soft_wrap=True)
+    console.print("Fix what is named above, then apply again: what is right already stays as it is.", soft_wrap=True)
     return 1
 
 

@@ -20,7 +20,7 @@ from test.integration.conftest import peculiar
 from test.lab import Host, Lab
 from test.lab.saltconf import SaltFailed
 from test.salt.minion import CHECKOUT
-from tools.migrate import ACTIVATED
+from tools.migrate.units import ACTIVATED
 
 DRIVER = Path(__file__).parents[1] / "support/status_on_host.py"
 DIRECTORY = "/root/status"

@@ -1,6 +1,6 @@
-"""A move to a new host (tools/migrate.py) knows what runs on a relay."""
+"""A move to a new host (tools/migrate) knows what runs on a relay."""
 
-from tools.migrate import UNITS
+from tools.migrate.units import UNITS
 
 PILLARS = (
     {"mail_domain": "chat.example.org", "metrics_page": True, "echobot": True, "mtail_address": "127.0.0.1"},

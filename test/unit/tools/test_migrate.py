@@ -2,7 +2,8 @@
 
 import pytest
 
-from tools.migrate import MigrationError, Move, Notes
+from tools.migrate.host import MigrationError, Notes
+from tools.migrate.move import Move
 
 RELAY = {"mail_domain": "chat.example.org", "ipv4_relay": "", "mailboxes_dir": "/home/vmail/mail/chat.example.org"}
 OLD, TAKING, COMPLETE = "a" * 32, {"from": "a" * 32, "complete": False}, {"from": "a" * 32, "complete": True}

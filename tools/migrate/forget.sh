@@ -1,0 +1,3 @@
+#!/bin/sh
+# Removes what make-key.sh has made.
+rm -rf /run/chatmail-migrate

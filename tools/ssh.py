@@ -1,0 +1,103 @@
+"""Hosts of the roster: Salt's own client for them, and plain ssh with the same keys and options."""
+
+import fnmatch
+import json
+import logging
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import salt.client.ssh
+import salt.config
+from salt.exceptions import SaltException, SaltSystemExit
+
+LOG = "chatmail-apply.log"
+"""Where salt logs on the target, under the root that salt-ssh gives it there."""
+CONNECT_TIMEOUT_S = 10
+
+
+class ApplyError(Exception):
+    """What was asked for could not begin; the message says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A host of the roster, how ssh reaches it, and where salt-ssh keeps itself there."""
+
+    name: str
+    address: str
+    port: int
+    user: str
+    sudo: bool
+    thin_dir: str
+    argv: tuple[str, ...]
+
+    @classmethod
+    def of(cls, ssh: salt.client.ssh.SSH, name: str) -> "Target":
+        """Return the host called ``name``. Raises ``ApplyError`` where the roster does not know it, or its password."""
+        if name not in ssh.targets:
+            raise ApplyError(f"The roster has no {name}; it has: {', '.join(sorted(ssh.targets))}.")
+        entry = ssh.defaults | ssh.targets[name]
+        if entry["passwd"]:
+            raise ApplyError(f"{name}: the roster has a password (`passwd:`). Use a key (`priv:`), or plain salt-ssh.")
+        single = salt.client.ssh.Single(
+            ssh.opts, ["state.apply"], name, mods=ssh.mods, fsclient=ssh.fsclient, thin=ssh.thin, **entry
+        )
+        program, *options = shlex.split(single.shell._cmd_str(""))
+        return cls(
+            name=name,
+            address=entry["host"],
+            port=int(entry["port"] or 22),
+            user=entry["user"] or "root",
+            sudo=bool(entry["sudo"]),
+            thin_dir=single.thin_dir,
+            argv=(program, "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}", *options),
+        )
+
+    def command(self, script: str, *arguments: str) -> list[str]:
+        """Return the command line that runs a shell script there as root; ``arguments`` are its ``$1`` and so on."""
+        return [*self.argv, shlex.join([*(["sudo", "-n"] if self.sudo else []), "sh", "-c", script, "sh", *arguments])]
+
+
+def client(
+    config_dir: Path, targets: Sequence[str], sls: Sequence[str], settings: Mapping | None = None
+) -> salt.client.ssh.SSH:
+    """Return Salt's own client for the targets, about to apply SLS to them.
+
+    ``settings`` goes before what the pillar says below ``chatmail:``. Raises ``ApplyError`` where there is no
+    roster, or no such host in it.
+    """
+    if not (config_dir / "master").is_file():
+        raise ApplyError(f"{config_dir}/master does not exist. Run this in the checkout.")
+    opts = salt.config.master_config(str(config_dir / "master"))
+    roster = Path(opts.get("roster_file") or config_dir / "roster")
+    if not roster.is_file():
+        raise ApplyError(f"There is no roster at {roster}. Copy etc/roster.example there and enter your relay.")
+    minion_opts = opts.get("ssh_minion_opts", {}) | {"log_file": LOG, "log_level_logfile": "info"}
+    pillar = [f"pillar={json.dumps({'chatmail': settings})}"] if settings else []
+    opts.update(
+        argv=["state.apply", ",".join(sls), *pillar],
+        tgt="*",
+        selected_target_option="glob",
+        ssh_minion_opts=minion_opts,
+        config_dir=str(config_dir),
+    )
+    # What salt logs stays out of the display; force removes the handlers that importing salt has set.
+    Path(opts["ssh_log_file"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    logging.basicConfig(filename=opts["ssh_log_file"], level=logging.WARNING, force=True)
+    try:
+        ssh = salt.client.ssh.SSH(opts)
+    except (SaltException, SaltSystemExit) as error:
+        raise ApplyError(f"Salt cannot start: {error}") from error
+    for target in targets:
+        if not fnmatch.filter(ssh.targets, target):
+            raise ApplyError(
+                f"No host in {roster} matches {target}; it has: {', '.join(sorted(ssh.targets)) or 'none'}."
+            )
+    ssh.targets = {
+        name: entry
+        for name, entry in ssh.targets.items()
+        if any(fnmatch.fnmatchcase(name, target) for target in targets)
+    }
+    return ssh
