@@ -83,6 +83,9 @@ bench-attack: $(TESTS) lab-deps    ## honest mail beside slow attackers: make be
 bench-restarts: $(TESTS) lab-deps  ## 1,000 logins and messages while each of our services restarts ten times
 	RESTARTS=10 ROUNDS=340 $(VENV)/bin/pytest -s --timeout 3600 test/integration/test_restarts.py -k restart
 
+storm: $(TESTS) lab-up   ## mail while daemons and hosts are killed, then full disks and the like: make storm [MESSAGES=10000] [SEED=]
+	$(PY) -m test.storm $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(SEED),--seed $(SEED))
+
 lab-deps: $(TESTS)   ## what the lab and its tests need from Debian
 	$(LAB) deps
 
@@ -118,5 +121,5 @@ $(VENV)/tests: test/requirements.txt $(VENV)/installed
 	@touch $@
 
 .PHONY: help relay apply migrate web test lint docs unit fuzz integration online bench bench-filter bench-delivery \
-    bench-notifier bench-doveauth bench-expire bench-load bench-attack bench-restarts lab-deps lab-up lab-down lab-iroh \
+    bench-notifier bench-doveauth bench-expire bench-load bench-attack bench-restarts storm lab-deps lab-up lab-down lab-iroh \
     lab-ssh venv

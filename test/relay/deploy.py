@@ -18,13 +18,13 @@ BUSY_LOOK_S = 10.0
 MENDED = "Mend what is named above, then `make relay` again: it goes on where this ended."
 
 
-def configure(lab: Lab, hosts: Sequence[str]) -> None:
-    """Give each host its pillar, what an operator edits."""
+def configure(lab: Lab, hosts: Sequence[str], **settings: int) -> None:
+    """Give each host its pillar, what an operator edits; `settings` are further ones of the relays."""
     for host in hosts:
         # The load average is the machine's, which works for two hosts and their clients: no measure for one relay.
         # And there is no way out of the lab to iroh-relay's download. All clients of a benchmark have one address.
         pillar = {"mail_domain": host, "max_load_1m": 1000, "iroh_relay": "", "max_creations_per_hour": 100_000}
-        lab.pillar(host, {"chatmail": pillar})
+        lab.pillar(host, {"chatmail": pillar | settings})
 
 
 def deploy(config_dir: Path, hosts: Sequence[str], console: Console) -> list[HostResult]:

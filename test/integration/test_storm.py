@@ -1,0 +1,56 @@
+"""`make storm` in short: kills, a crash of a host, and calamities, while mail flows; nothing is lost or refused."""
+
+import pytest
+from rich.console import Console
+
+from test.integration.conftest import RELAYS
+from test.relay.delivery import Relay, new_user
+from test.relay.steps import Steps
+from test.storm import calamities, disorder
+from test.storm.run import calamity, judge, kill_while_sending
+from test.support import messages
+from test.support.mailing import inbox, submit
+from test.support.waiting import wait_until
+
+SEED = 1
+CALAMITY_S = 3
+
+
+@pytest.fixture(scope="module")
+def hosts(one_host, two_host):
+    return [one_host, two_host]
+
+
+@pytest.fixture(scope="module")
+def own_file_system(hosts):
+    with calamities.own_file_system(hosts[0]):
+        yield
+
+
+def test_nothing_is_lost_while_daemons_are_killed_and_a_host_crashes(lab, hosts):
+    outcome, kills = kill_while_sending(lab, hosts, Steps(Console()), count=120, crashes=1, seed=SEED)
+    assert judge(outcome) == [], f"seed {SEED}, killed: {kills}"
+    assert len(outcome.accepted) == 120
+    assert kills["host"] == 1
+    assert kills.total() > 3
+
+
+@pytest.mark.parametrize("name", calamities.ALL)
+def test_nothing_is_lost_or_refused_while_the_host_has(hosts, own_file_system, name):
+    if name == "no memory" and not calamities.MEMORY.exists():
+        pytest.skip("the machine has no cgroup hierarchy of its own for memory (version 1)")
+    assert judge(calamity(name, hosts, 24, CALAMITY_S, hurry=True)) == []
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=RELAYS)
+def test_mail_waits_while_its_mailbox_cannot_grow(hosts, number):
+    host = hosts[number]
+    relay = Relay(host.name, str(host.ipv4))
+    writer, reader = new_user(relay), new_user(relay)
+    message = messages.encrypted(writer.address, reader.address, payload=messages.encrypted_payload(100_000))
+    with calamities.full_mailbox(host, f"/home/vmail/mail/{host.name}/{reader.address}"):
+        assert submit(writer, reader.address, message) is None
+        wait_until(lambda: "delay_reason" in host.run(["postqueue", "-j"], check=False).stdout, "it is not deferred")
+    disorder.flush([host])
+    assert len(inbox(reader)) == 1
+    assert inbox(writer, minimum=0) == []
