@@ -1,9 +1,12 @@
 """`make storm` in short: kills, a crash of a host, and calamities, while mail flows; nothing is lost or refused."""
 
+from collections.abc import Iterator
+
 import pytest
 from rich.console import Console
 
 from test.integration.conftest import RELAYS
+from test.lab import Host
 from test.relay.delivery import Relay, new_user
 from test.relay.steps import Steps
 from test.storm import calamities, disorder
@@ -25,6 +28,15 @@ def hosts(one_host, two_host):
 def own_file_system(hosts):
     with calamities.own_file_system(hosts[0]):
         yield
+
+
+def properties(host: Host, *names: str) -> Iterator[tuple[str, list[str]]]:
+    """The values of some properties of each of the relay's units."""
+    units = disorder.units(host)
+    shown = host.run(["systemctl", "show", *[f"--property={name}" for name in names], *units]).stdout
+    for unit, block in zip(units, shown.split("\n\n"), strict=True):
+        values = dict(line.split("=", 1) for line in block.splitlines() if line)
+        yield unit, [values.get(name, "") for name in names]
 
 
 def test_nothing_is_lost_while_daemons_are_killed_and_a_host_crashes(lab, hosts):
@@ -54,3 +66,15 @@ def test_mail_waits_while_its_mailbox_cannot_grow(hosts, number):
     disorder.flush([host])
     assert len(inbox(reader)) == 1
     assert inbox(writer, minimum=0) == []
+
+
+def test_systemd_starts_each_daemon_again_and_again(hosts):
+    for host in hosts:
+        for unit, shown in properties(host, "Restart", "RestartUSec", "StartLimitIntervalUSec"):
+            assert shown in (["always", "1s", "0"], ["on-failure", "1s", "0"]), f"{host.name}: {unit}"
+
+
+def test_systemd_does_not_wait_long_for_the_pid_file_of_a_process_that_was_killed(hosts):
+    for host in hosts:
+        for unit, (path, timeout) in properties(host, "PIDFile", "TimeoutStartUSec"):
+            assert not path or timeout in ("10s", "15s"), f"{host.name}: {unit}"
