@@ -54,6 +54,13 @@ def test_nothing_is_lost_or_refused_while_the_host_has(hosts, own_file_system, n
     assert judge(calamity(name, hosts, 24, CALAMITY_S, hurry=True)) == []
 
 
+def test_refusals_for_want_of_room_are_told_to_nobody_by_mail(hosts):
+    # Each such message would take room itself. The journal begins with the crash, before the calamities.
+    journal = hosts[0].run(["journalctl", "--output=cat"]).stdout
+    assert "Insufficient system storage" in journal
+    assert "orig_to=<postmaster>" not in journal
+
+
 @pytest.mark.parametrize("number", [0, 1], ids=RELAYS)
 def test_mail_waits_while_its_mailbox_cannot_grow(hosts, number):
     host = hosts[number]
