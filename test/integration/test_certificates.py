@@ -16,6 +16,7 @@ import chatmail_x509
 import chatmail_zone
 from test.integration.conftest import PERMISSIVE
 from test.integration.test_account_link import scanned
+from test.integration.test_secrets import survey_of
 from test.integration.test_web_server import ask, plain_http
 from test.lab import Host, Lab, authority
 from test.lab.errors import LabError
@@ -186,6 +187,11 @@ def test_the_next_apply_ends_with_a_certificate_that_all_daemons_serve(lab, host
     account = lab.salt_ssh(DOMAIN, "chatmail_cert.acme_account")
     assert account.startswith("https://ns.test:14000/")
     assert host.run(["systemctl", "is-active", "acmetool.timer"]).stdout == "active\n"
+
+
+def test_nobody_reads_the_account_and_the_keys(host):
+    secrets = ["/var/lib/acme/accounts/*/*/privkey", "/var/lib/acme/keys/*/privkey"]
+    assert survey_of(host, secrets) == {"strange": {}, "told": []}
 
 
 def test_the_mta_sts_policy_is_served_under_its_own_name(lab, host):

@@ -8,6 +8,7 @@ import pytest
 from deltachat_rpc_client import Chat, EventType
 
 from test.integration.conftest import PERMISSIVE, with_echobot
+from test.integration.test_secrets import survey_of
 from test.lab import Host, Lab
 from test.relay import chat
 from test.relay.delivery import User
@@ -40,6 +41,10 @@ def visitor(lab: Lab, echo_host: Host, tmp_path_factory) -> Iterator[chat.Client
 def echobot(lab: Lab, echo_host: Host, visitor: chat.Client) -> Chat:
     """The visitor's chat with the bot, opened by the link that an operator hands on."""
     return chat.join(visitor, lab.salt_ssh(echo_host.name, "chatmail_echobot.link"))
+
+
+def test_nobody_else_reads_its_account(echo_host):
+    assert survey_of(echo_host, ["/run/echobot/*"]) == {"strange": {}, "told": []}
 
 
 def test_who_opens_its_link_gets_text_and_files_back(visitor, echobot, tmp_path):
