@@ -168,7 +168,7 @@ chatmaild-network-share-unit:
     - name: /etc/systemd/system/chatmail-network-share.service
     - source: salt://chatmail/chatmaild/files/etc/systemd/system/chatmail-network-share.service.j2
     - template: jinja
-    - context: {settings: {{ settings | json }}}
+    - context: {settings: {{ only("max_message_size") }}}
     - user: root
     - group: root
     - mode: '0644'
