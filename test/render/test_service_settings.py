@@ -143,7 +143,7 @@ RESTARTS = {
     "max_user_send_per_minute": "filtermail",
     "max_user_send_burst_size": "filtermail",
     "max_mailbox_size": "dovecot",
-    "max_message_size": "dovecot filtermail filtermail-incoming nginx postfix@-",
+    "max_message_size": "chatmail-network-share dovecot filtermail filtermail-incoming nginx postfix@-",
     "username_min_length": "doveauth",
     "username_max_length": "chatmail-newemail doveauth",
     "password_min_length": "chatmail-newemail doveauth",
