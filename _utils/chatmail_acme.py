@@ -20,17 +20,7 @@ ACCOUNT = Path("/etc/chatmail/acme-account")
 
 
 def key_name(key_type, live=None):
-    """
-    Find the key that all certificates of the relay are for, so that renewals keep it and TLSA records (RFC 6698) stay
-    true.
-
-    key_type
-        ``ecdsa`` or ``rsa``.
-    live
-        Path of the key in use; where it is of that type it is the one, else the oldest in acmetool's store is.
-
-    Returns acmetool's name of the key, or nothing if there is none yet.
-    """
+    """Return acmetool's name of the key for all certificates, or nothing; see ``chatmail_cert.acme_key_id``."""
     stored = sorted(STATE.glob("keys/*/privkey"), key=lambda path: path.stat().st_mtime)
     for path in [*([Path(live)] if live else []), *stored]:
         if path.is_file():

@@ -85,14 +85,7 @@ def _chain_problem(cert):
 
 
 def problems(cert, key, names, days_left=0, chain=False):
-    """
-    Return what is wrong (list of text, empty if all is well) with the pair of files ``cert`` and ``key`` (paths, PEM)
-    for a server that is reached by ``names`` (list of text).
-
-    Checked are: both files readable, the key is the certificate's, the names are covered, the time is valid and will
-    be for ``days_left`` days. With ``chain`` also that the chain is complete up to a root that the host trusts; a
-    self-signed certificate is its own root.
-    """
+    """Return what is wrong with a pair of files; see ``chatmail_cert.problems``."""
     for path in (cert, key):
         if not Path(path).is_file():
             return [f"{path} is missing"]
