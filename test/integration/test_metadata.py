@@ -72,7 +72,6 @@ def test_a_mailbox_is_deleted_and_an_entry_that_was_never_set_removed(carol: Use
     with carol.imap() as client:
         client.command("CREATE Friends")
         client.command("SETMETADATA Friends (/private/comment NIL)")
-        client.command("SETMETADATA Friends (/private/specialuse NIL)")
         client.command("DELETE Friends")
         assert not any(b"Friends" in response.line for response in client.command('LIST "" *'))
 
