@@ -1,7 +1,7 @@
 """What the filter costs: messages a second through the same Postfix with and without it, and the filter's memory.
 
     .venv/bin/python -m test.bench.filter            in a host that the lab makes for this and removes again
-    python3 test/bench/filter.py --here DIRECTORY    on this machine, which has Postfix installed, as root
+    PYTHONPATH=_utils python3 -m test.bench.filter --here DIRECTORY     on this machine, which has Postfix, as root
 
 Postfix runs as an instance of its own, with two listeners that differ in nothing but ``smtpd_proxy_filter``, and
 discards what it takes. Its `smtp-source` sends 4 KB encrypted messages in 20 sessions, a connection a message, as
@@ -22,15 +22,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from test.support import activation
+from test.support.messages import armor, encrypted, encrypted_payload
 from test.support.service_settings import write_settings
 
 HOST = "bench.test"
+PACKAGES = "python3-aiosmtpd python3-dnspython python3-h11 python3-yaml"
+COPY = "/srv/bench"  # on the host, of what is needed
+NEEDED = [
+    *("chatmaild/src/chatmaild/**/*.py", "_utils/*.py", "chatmail/defaults.yaml"),
+    *("test/*.py", "test/bench/*.py", "test/support/*.py"),
+]
 SESSIONS = 20
 ROUNDS = 5
 MINUTES = 20  # at most
 MESSAGES = 4000  # a round and listener, so that the filter sees 20,000
+UNLIMITED = 1_000_000  # messages a user and minute
 DIRECT_PORT, FILTERED_PORT, FILTER_PORT, REINJECT_PORT = 25250, 25251, 25252, 25253
-SENDER, RECIPIENT = "alice@example.net", "bob@bench.test"
+SENDER, RECIPIENT = "alice@bench.test", "bob@example.net"
 
 MAIN_CF = """\
 compatibility_level = 3.6
@@ -97,14 +105,13 @@ def measure_in_lab() -> None:
     try:
         host.run(["apt-get", "-qq", "update"])
         install = "DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends"
-        host.run(["sh", "-c", f"{install} postfix python3-aiosmtpd >/dev/null"], timeout=300)
+        host.run(["sh", "-c", f"{install} postfix {PACKAGES} >/dev/null"], timeout=300)
         host.run(["systemctl", "disable", "--now", "--quiet", "postfix"])
-        files = [*root.glob("chatmaild/src/chatmaild/**/*.py"), root / "test/support/messages.py", Path(__file__)]
-        for file in files:
-            host.write(str(Path("/srv/bench") / file.relative_to(root)), file.read_text())
+        for file in (file for pattern in NEEDED for file in root.glob(pattern)):
+            host.write(f"{COPY}/{file.relative_to(root)}", file.read_text())
         print(f"sending {2 * ROUNDS * MESSAGES} messages, which takes some minutes", flush=True)
-        command = ["python3", "/srv/bench/test/bench/filter.py", "--here", "/srv/bench/run"]
-        print(host.run(command, timeout=MINUTES * 60).stdout, end="")
+        command = f"cd {COPY}; PYTHONPATH=_utils exec python3 -m test.bench.filter --here {COPY}/run"
+        print(host.run(["sh", "-c", command], timeout=MINUTES * 60).stdout, end="")
     finally:
         lab.remove(HOST)
 
@@ -115,9 +122,6 @@ def measure(directory: Path, root: Path) -> None:
     :param directory: scratch, removed at the end; Postfix's queue is here.
     :param root: the repository, or as much of it as is needed.
     """
-    sys.path.insert(0, str(root / "test/support"))
-    from messages import armor, encrypted, encrypted_payload
-
     directory.mkdir(parents=True)
     try:
         message = directory / "message"
@@ -172,18 +176,19 @@ def postfix(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def filtermail(directory: Path, root: Path) -> Iterator[int]:
-    """The filter, running in its incoming role with Debian's Python; yields its process id."""
-    ini = write_settings(
-        directory / "filtermail-incoming.toml",
+    """The filter, running in its outgoing role with Debian's Python; yields its process id."""
+    settings = write_settings(
+        directory / "filtermail.toml",
         mail_domain=HOST,
         mailboxes_dir=directory / "mail",
-        postfix_reinject_port_incoming=REINJECT_PORT,
+        postfix_reinject_port=REINJECT_PORT,
+        max_user_send_per_minute=UNLIMITED,
+        max_user_send_burst_size=UNLIMITED,
     )
     with (directory / "filter.log").open("x") as log:
         process = activation.start(
-            ["/usr/bin/python3", "-m", "chatmaild.filtermail", ini, "incoming"],
-            # SMTP, and HTTP, which nobody uses here.
-            [socket.create_server(("127.0.0.1", port)) for port in (FILTER_PORT, 0)],
+            ["/usr/bin/python3", "-m", "chatmaild.filtermail", settings, "outgoing"],
+            [socket.create_server(("127.0.0.1", FILTER_PORT))],
             os.environ | {"PYTHONPATH": str(root / "chatmaild/src")},
             stderr=log,
         )
