@@ -25,8 +25,8 @@ import dkim as dkimpy
 
 from test.support import hostile, messages, readers
 from test.support.signing import ForeignDomain
-from test.unit.chatmaild.message.dkim.conftest import Records, private, public
 from test.unit.chatmaild.dovecot.test_dict_properties import Memory
+from test.unit.chatmaild.message.dkim.conftest import Records, private, public
 
 SCHEMA = yaml.safe_load((Path(__file__).parents[2] / "chatmail/defaults.yaml").read_text())
 ENCRYPTED_TYPES = ["multipart/encrypted", "application/pgp-encrypted", "application/octet-stream"]

@@ -16,10 +16,12 @@ import logging
 import os
 import re
 import socket
+import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from . import service
 from .limits.rate_limit import place_of
@@ -32,12 +34,14 @@ IDLE_SECONDS = 330  # Postfix closes what it has not used for 300 s
 # see who does not ask. Of a network that had its share it is believed for longer, or attackers would keep us counting.
 FRESH_SECONDS, FULL_SECONDS, STALE_SECONDS = 0.1, 1, 5
 DISK_PARTS = 4  # of what is free on the disk of the queue, a network may fill one by each port
-PLACES_MIN = 2  # however full the disk is: Postfix itself refuses mail then
+# Of the limit, what a network has however full the disk is, or all phones behind one address would share two places;
+# Postfix itself refuses mail where there is no room for one message more.
+LEAST_SHARE = 10
 REPORT_SECONDS = 60
 REPORTED_MAX = 20  # networks, those refused most often
 PASSES = "DUNNO"
-# Local address and port, remote address, state: established, or closed by the client alone (proc(5), tcp_states.h).
-_SOCKET = re.compile(r"^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) ([0-9A-F]{8,32}):[0-9A-F]{4} 0[18] ", re.MULTILINE)
+# Local and remote address and port, state: established, or closed by the client alone (proc(5), tcp_states.h).
+_SOCKET = re.compile(r"^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) ([0-9A-F]{8,32}):([0-9A-F]{4}) 0[18] ", re.MULTILINE)
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +56,20 @@ def tables() -> str:
     return text
 
 
+class Client(NamedTuple):
+    """The remote end of a connection."""
+
+    address: str  # as ipaddress writes it
+    port: int
+
+
+class Crowd(NamedTuple):
+    """Whose connections count together."""
+
+    port: int  # of this host
+    network: str
+
+
 def _remote_address(digits: str) -> str:
     """An address from its words, each of which is in the host's byte order."""
     words = bytes.fromhex(digits)
@@ -59,10 +77,11 @@ def _remote_address(digits: str) -> str:
     return str(ipaddress.ip_address(octets))
 
 
-def established(text: str) -> Iterator[tuple[int, str]]:
-    """The local port and the remote address of each connection in `text`; see `tables`."""
+def established(text: str, ports: Container[int]) -> Iterator[tuple[int, Client]]:
+    """The local port, one of `ports`, and the client of each connection in `text`; see `tables`."""
     for match in _SOCKET.finditer(text):
-        yield int(match[1], 16), _remote_address(match[2])
+        if (port := int(match[1], 16)) in ports:
+            yield port, Client(_remote_address(match[2]), int(match[3], 16))
 
 
 def places_on_disk(queue: Path, message_size: int) -> int:
@@ -70,8 +89,12 @@ def places_on_disk(queue: Path, message_size: int) -> int:
 
     :param message_size: octets that each may fill.
     """
-    status = os.statvfs(queue)
-    return max(PLACES_MIN, status.f_bavail * status.f_frsize // (DISK_PARTS * message_size))
+    try:
+        status = os.statvfs(queue)
+    except OSError as error:
+        logger.error("cannot tell the room for %s: %s", queue, error.strerror)
+        return sys.maxsize
+    return status.f_bavail * status.f_frsize // (DISK_PARTS * message_size)
 
 
 class Shares:
@@ -92,9 +115,10 @@ class Shares:
         self._read = read
         self._clock = clock
         self._counted_at = float("-inf")
-        self._held: Counter[tuple[int, str]] = Counter()  # when they were counted
-        self._passed: Counter[tuple[int, str]] = Counter()  # since then
-        self._refused: Counter[tuple[int, str]] = Counter()
+        self._ports: set[int] = set()  # for which Postfix asks
+        self._held: defaultdict[Crowd, set[Client]] = defaultdict(set)
+        self._grown: set[Crowd] = set()  # those that got more since they were counted
+        self._refused: Counter[tuple[Crowd, bool]] = Counter()  # and whether the disk was the reason
 
     def decide(self, request: dict[str, str]) -> str:
         """Postfix's action for a client that connects.
@@ -102,43 +126,50 @@ class Shares:
         Who asks for something else, or is of this host, passes.
         """
         place = place_of(request.get("client_address", ""))
-        port, limit = request.get("server_port", ""), request.get("policy_context", "")
-        if place is None or not (port.isdecimal() and limit.isdecimal()):
+        numbers = [request.get(name, "") for name in ("server_port", "policy_context", "client_port")]
+        if place is None or not all(number.isdecimal() for number in numbers):
             return PASSES
-        key = int(port), place.network
-        if self._may_pass(key, min(int(limit), self._places())):
-            self._passed[key] += 1
+        port, limit, client_port = map(int, numbers)
+        client = Client(str(ipaddress.ip_address(request["client_address"])), client_port)
+        crowd = Crowd(port, place.network)
+        places = min(limit, max(self._places(), limit // LEAST_SHARE, 1))
+        if self._may_pass(crowd, client, places):
+            self._held[crowd].add(client)
+            self._grown.add(crowd)
             return PASSES
-        self._refused[key] += 1
+        self._held[crowd].discard(client)
+        self._refused[crowd, places < limit] += 1
         return replies.TOO_MANY_CONNECTIONS
 
-    def _may_pass(self, key: tuple[int, str], limit: int) -> bool:
-        """Whether one more connection is within the limit."""
-        age = self._clock() - self._counted_at
-        if self._held[key] >= limit:
-            good_for = FULL_SECONDS
-        elif self._held[key] + self._passed[key] >= limit:
-            good_for = FRESH_SECONDS
-        else:
+    def _may_pass(self, crowd: Crowd, client: Client, places: int) -> bool:
+        """Whether `client` has one of the places."""
+        if self._others(crowd, client) < places:
             good_for = STALE_SECONDS
-        if age >= good_for:
+        else:
+            good_for = FRESH_SECONDS if crowd in self._grown else FULL_SECONDS
+        if self._clock() - self._counted_at >= good_for or crowd.port not in self._ports:
+            self._ports.add(crowd.port)
             self._count()
-            self._held[key] = max(self._held[key] - 1, 0)  # who asks is connected
-        return self._held[key] + self._passed[key] < limit
+        return self._others(crowd, client) < places
+
+    def _others(self, crowd: Crowd, client: Client) -> int:
+        held = self._held[crowd]
+        return len(held) - (client in held)
 
     def report(self) -> None:
         """Log what was refused since the last time; `chatmail_relay.status` reads it."""
-        for (port, network), count in self._refused.most_common(REPORTED_MAX):
-            logger.info("Refused: %d connections of %s to port %d", count, network, port)
+        for (crowd, by_disk), count in self._refused.most_common(REPORTED_MAX):
+            reason = ", for the disk has little room" if by_disk else ""
+            logger.info("Refused: %d connections of %s to port %d%s", count, crowd.network, crowd.port, reason)
         self._refused.clear()
 
     def _count(self) -> None:
         self._counted_at = self._clock()
-        self._passed.clear()
+        self._grown.clear()
         self._held.clear()
-        for (port, address), number in Counter(established(self._read())).items():
-            if place := place_of(address):
-                self._held[port, place.network] += number
+        for port, client in established(self._read(), self._ports):
+            if place := place_of(client.address):
+                self._held[Crowd(port, place.network)].add(client)
 
 
 async def _request(reader: asyncio.StreamReader) -> dict[str, str]:

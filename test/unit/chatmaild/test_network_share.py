@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import shutil
 import socket
@@ -11,32 +12,39 @@ from collections.abc import Iterator
 import pytest
 
 from chatmaild import network_share
-from chatmaild.network_share import DISK_PARTS, PASSES, PLACES_MIN, established, places_on_disk, serve, tables
+from chatmaild.network_share import DISK_PARTS, PASSES, established, places_on_disk, serve, tables
 from chatmaild.smtp.replies import TOO_MANY_CONNECTIONS as REFUSED
 from test.support.smtp_peers import TIMEOUT_S
 
 
 def table(*sockets: tuple[str, int, str]) -> str:
-    """Lines of /proc/net/tcp or tcp6 for (remote address, local port, state)."""
+    """Lines of /proc/net/tcp or tcp6 for (remote address, local port, state); remote ports are 1, 2, and so on."""
     lines = ["  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"]
-    for number, (address, port, state) in enumerate(sockets):
+    for number, (address, port, state) in enumerate(sockets, 1):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         octets = socket.inet_pton(family, address)
         words = "".join(octets[at : at + 4][::-1].hex().upper() for at in range(0, len(octets), 4))
         zero = "0" * len(words)
-        lines.append(f"{number:4}: {zero}:{port:04X} {words}:D431 {state} 00000000:00000000 00:00000000 00000000  33")
+        lines.append(
+            f"{number:4}: {zero}:{port:04X} {words}:{number:04X} {state} 00000000:00000000 00:00000000 00000000  33"
+        )
     return "\n".join(lines) + "\n"
+
+
+NEW_PORTS = itertools.cycle(range(40_000, 65_536))
 
 
 def shares_of(*arguments, places: int = 1000, **options) -> network_share.Shares:
     return network_share.Shares(lambda: places, *arguments, **options)
 
 
-def asked(address: str, port: int = 25, limit: int = 2) -> dict[str, str]:
+def asked(address: str, port: int = 25, limit: int = 2, client_port: int | None = None) -> dict[str, str]:
+    """What Postfix asks, by default about a new client."""
     return {
         "request": "smtpd_access_policy",
         "protocol_state": "CONNECT",
         "client_address": address,
+        "client_port": str(client_port or next(NEW_PORTS)),
         "server_port": str(port),
         "policy_context": str(limit),
     }
@@ -47,12 +55,20 @@ def test_addresses_of_one_network_count_together_and_others_pass():
     shares = shares_of(lambda: held)
     assert shares.decide(asked("192.0.2.77")) == REFUSED
     assert shares.decide(asked("198.51.100.1")) == PASSES
-    assert shares_of(lambda: held).decide(asked("192.0.2.77", limit=3)) == PASSES
+    assert shares_of(lambda: held).decide(asked("192.0.2.77", limit=4)) == PASSES
+
+
+@pytest.mark.parametrize("limit", [2, 5, 50])
+@pytest.mark.parametrize("clients", [1, 2, 5, 40, 50, 60])
+def test_clients_that_come_together_have_all_the_places_and_no_more(limit, clients):
+    shares = shares_of(lambda: table(*[("192.0.2.1", 25, "01")] * clients), clock=lambda: 0.0)
+    answers = [shares.decide(asked("192.0.2.1", 25, limit, number)) for number in range(1, clients + 1)]
+    assert answers.count(PASSES) == min(limit, clients)
 
 
 def test_who_connected_since_the_last_count_counts_too():
     shares = shares_of(lambda: table(("192.0.2.1", 25, "01")), clock=lambda: 0.0)
-    assert [shares.decide(asked("192.0.2.1")) for _ in range(4)] == [PASSES, PASSES, REFUSED, REFUSED]
+    assert [shares.decide(asked("192.0.2.1", limit=3)) for _ in range(4)] == [PASSES, PASSES, REFUSED, REFUSED]
 
 
 def test_of_ipv6_a_48_counts_together():
@@ -91,11 +107,27 @@ def test_what_was_refused_is_logged_by_network_and_port(caplog):
 
 def test_a_disk_with_little_room_has_fewer_places(tmp_path):
     held = table(*[("192.0.2.1", 25, "01")] * 3)
-    assert shares_of(lambda: held, places=3).decide(asked("192.0.2.1", limit=50)) == PASSES
-    assert shares_of(lambda: held, places=2).decide(asked("192.0.2.1", limit=50)) == REFUSED
+    assert shares_of(lambda: held, places=4).decide(asked("192.0.2.1", limit=20)) == PASSES
+    assert shares_of(lambda: held, places=3).decide(asked("192.0.2.1", limit=20)) == REFUSED
     free = shutil.disk_usage(tmp_path).free
     assert places_on_disk(tmp_path, free // DISK_PARTS // 10) in (9, 10)
-    assert places_on_disk(tmp_path, free) == PLACES_MIN
+
+
+def test_however_full_the_disk_is_a_network_has_a_tenth_of_its_places_and_the_log_says_why(caplog):
+    caplog.set_level(logging.INFO)
+    shares = shares_of(table, places=0)
+    answers = [shares.decide(asked("192.0.2.1", limit=50)) for _ in range(6)]
+    assert answers == [PASSES] * 5 + [REFUSED]
+    shares.report()
+    reason = "for the disk has little room"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Refused: 1 connections of 192.0.2.0/24 to port 25, {reason}"
+    ]
+
+
+def test_a_disk_that_does_not_answer_is_no_reason_to_refuse(tmp_path, caplog):
+    assert places_on_disk(tmp_path / "gone", 1) > 1000
+    assert "No such file" in caplog.text
 
 
 class Kernel:
@@ -158,13 +190,13 @@ def test_connections_whose_owners_never_ask_are_seen():
 def test_the_kernels_tables_are_read():
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.create_connection(listener.getsockname()),
+        socket.create_connection(listener.getsockname()) as first,
         socket.create_server(("::1", 0), family=socket.AF_INET6) as other,
-        socket.create_connection(other.getsockname()[:2]),
+        socket.create_connection(other.getsockname()[:2]) as second,
     ):
-        found = list(established(tables()))
-        assert (listener.getsockname()[1], "127.0.0.1") in found
-        assert (other.getsockname()[1], "::1") in found
+        ports = [server.getsockname()[1] for server in (listener, other)]
+        clients = [client.getsockname()[:2] for client in (first, second)]
+        assert set(established(tables(), ports)) == set(zip(ports, clients, strict=True))
 
 
 @contextlib.contextmanager
