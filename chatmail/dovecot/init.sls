@@ -2,6 +2,7 @@
 {% from "chatmail/map.jinja" import settings, only with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
 {% from "chatmail/sandbox.jinja" import sandbox %}
+{% from "chatmail/dovecot/login_places.jinja" import login_places %}
 {% set files = "salt://chatmail/dovecot/files-" ~ settings.release.dovecot %}
 
 include:
@@ -137,7 +138,7 @@ dovecot-{{ file | replace(".", "-") }}:
     - template: jinja
     - context: {settings: {{ only("disable_ipv6 imap_compress imap_rawlog mailboxes_dir max_imap_connections
         max_mailbox_size_mb max_message_size mtail_address privacy_mail tls_cert_path
-        tls_key_path tmpfs_index") }}}
+        tls_key_path tmpfs_index") }}, login_places: {{ login_places(grains["mem_total"], settings.max_imap_connections) }}}
     - user: root
     - group: root
     - mode: '0644'

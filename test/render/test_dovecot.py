@@ -6,19 +6,25 @@ from chatmaild.quota_expire import MESSAGES_PER_MIB
 from test.salt.minion import CHECKOUT
 
 COMPONENT = CHECKOUT / "chatmail/dovecot"
+LOGIN_PLACES = """
+{%- from "chatmail/dovecot/login_places.jinja" import login_places -%}
+{{ login_places(memory_mb, connections) }}
+"""
 
 
 @pytest.fixture
 def rendered(renderer):
     """
     Render a file of /etc/dovecot for pillar values beside ``mail_domain``, of Dovecot 2.3 where no version is said;
-    returns its lines without indentation. ``grains`` are those of a host, this one's where none are said.
+    returns its lines without indentation. ``memory_mb`` is the host's, which has two processors.
     """
 
-    def render(name: str, version: str = "2.3", grains: dict | None = None, **pillar) -> list[str]:
+    def render(name: str, version: str = "2.3", memory_mb: int = 1000, **pillar) -> list[str]:
         file = COMPONENT / f"files-{version}/etc/dovecot/{name}.j2"
         settings = renderer.settings({"mail_domain": "chat.example.org", **pillar})
-        text = renderer.template(file.read_text(), settings=settings, **({"grains": grains} if grains else {}))
+        places = renderer.template(LOGIN_PLACES, memory_mb=memory_mb, connections=settings["max_imap_connections"])
+        context = {"settings": settings, "login_places": int(places), "grains": {"num_cpus": 2}}
+        text = renderer.template(file.read_text(), **context)
         return [line.strip() for line in text.splitlines()]
 
     return render
@@ -68,7 +74,7 @@ def test_settings_reach_the_file_of_2_4(rendered, pillar, line):
 @pytest.mark.parametrize("version", ["2.3", "2.4"])
 @pytest.mark.parametrize(("memory_mb", "clients"), [(970, 2560), (7900, 10_000), (100_000, 10_000)])
 def test_clients_that_log_in_have_half_of_the_memory(rendered, version, memory_mb, clients):
-    lines = rendered("dovecot.conf", version, {"num_cpus": 2, "mem_total": memory_mb})
+    lines = rendered("dovecot.conf", version, memory_mb)
     assert f"client_limit = {clients}" in lines
     assert f"vsz_limit = {clients // 10 + 64}M" in lines
 
