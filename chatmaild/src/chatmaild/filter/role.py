@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,7 +22,7 @@ Run = Callable[..., Awaitable]  # calls a function
 logger = logging.getLogger(__name__)
 
 
-class Filter(Handler):
+class Filter(Handler, ABC):
     """What both roles share: examine, then hand on."""
 
     def __init__(self, config: Settings, rules: Rules, destination: smtp_client.Destination) -> None:
@@ -71,10 +72,10 @@ class Filter(Handler):
     async def _in_thread(self, function: Callable, *arguments):
         return await asyncio.get_running_loop().run_in_executor(self._examiner, function, *arguments)
 
+    @abstractmethod
     async def _authenticate(self, message: mime.Entity, envelope: Envelope, run: Run) -> None:
         """Return if the author sent `message`.
 
         :param run: calls a function in a way that is fit for the size of the message.
         :raises Refused: that is not known.
         """
-        raise NotImplementedError
