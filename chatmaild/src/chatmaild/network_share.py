@@ -42,6 +42,7 @@ REPORTED_MAX = 20  # networks, those refused most often
 PASSES = "DUNNO"
 # Local and remote address and port, state: established, or closed by the client alone (proc(5), tcp_states.h).
 _SOCKET = re.compile(r"^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) ([0-9A-F]{8,32}):([0-9A-F]{4}) 0[18] ", re.MULTILINE)
+_NUMBER = re.compile("[0-9]{1,9}")
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ class Shares:
         """
         place = place_of(request.get("client_address", ""))
         numbers = [request.get(name, "") for name in ("server_port", "policy_context", "client_port")]
-        if place is None or not all(number.isdecimal() for number in numbers):
+        if place is None or not all(_NUMBER.fullmatch(number) for number in numbers):
             return PASSES
         port, limit, client_port = map(int, numbers)
         client = Client(str(ipaddress.ip_address(request["client_address"])), client_port)

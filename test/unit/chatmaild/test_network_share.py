@@ -89,7 +89,13 @@ def test_connections_that_are_closed_do_not_count_those_closed_by_the_client_alo
     assert shares.decide(asked("192.0.2.1", port=465)) == REFUSED
 
 
-@pytest.mark.parametrize("change", [{"client_address": "127.0.0.1"}, {"client_address": ""}, {"policy_context": ""}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"client_address": address} for address in ("127.0.0.1", "", "unknown")),
+        *({name: value} for name in ("policy_context", "client_port") for value in ("", "²", "9" * 5000)),
+    ],
+)
 def test_who_cannot_be_judged_passes(change):
     shares = shares_of(lambda: table(*[("127.0.0.1", 25, "01")] * 3))
     assert shares.decide(asked("192.0.2.1") | change) == PASSES
