@@ -1,19 +1,18 @@
 """What Postfix is told about a client's network."""
 
-import asyncio
 import contextlib
 import itertools
 import logging
 import shutil
 import socket
-import threading
-from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from chatmaild import network_share
 from chatmaild.network_share import DISK_PARTS, PASSES, established, places_on_disk, serve, tables
 from chatmaild.smtp.replies import TOO_MANY_CONNECTIONS as REFUSED
+from test.support.serving import serving
 from test.support.smtp_peers import TIMEOUT_S
 
 
@@ -205,29 +204,13 @@ def test_the_kernels_tables_are_read():
         assert set(established(tables(), ports)) == set(zip(ports, clients, strict=True))
 
 
-@contextlib.contextmanager
-def serving(shares: network_share.Shares) -> Iterator[int]:
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        thread = threading.Thread(target=loop.run_until_complete, args=(serve(shares, listener, stop),))
-        thread.start()
-        try:
-            yield port
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            thread.join(TIMEOUT_S)
-            loop.close()
-
-
 def as_octets(request: dict[str, str]) -> bytes:
     return "".join(f"{name}={value}\n" for name, value in request.items()).encode() + b"\n"
 
 
 def test_postfix_asks_many_times_on_a_connection():
     with (
-        serving(shares_of(lambda: table(*[("192.0.2.1", 25, "01")] * 3))) as port,
+        serving(partial(serve, shares_of(lambda: table(*[("192.0.2.1", 25, "01")] * 3)))) as port,
         socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as client,
     ):
         answers = client.makefile()
@@ -238,7 +221,7 @@ def test_postfix_asks_many_times_on_a_connection():
 
 @pytest.mark.parametrize("octets", [b"x" * 100_000, b"a=b\n" * 10_000, b"\xff=\xff\n"])
 def test_who_sends_something_else_is_sent_away_and_others_are_served(octets):
-    with serving(shares_of(table)) as port:
+    with serving(partial(serve, shares_of(table))) as port:
         with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as client, contextlib.suppress(OSError):
             client.sendall(octets)
             client.shutdown(socket.SHUT_WR)

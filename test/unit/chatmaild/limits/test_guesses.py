@@ -11,17 +11,10 @@ from hypothesis import strategies as st
 from chatmaild.limits import guesses
 from chatmaild.limits.guesses import ADDRESS_BURST, ADDRESSES_PER_HOUR, NETWORK_BURST, GuessLimiter, RefusalLog
 from chatmaild.limits.rate_limit import place_of
+from test.support.clock import Clock
 
 USER = "user12345@chat.example.org"
 HOUR = 3600
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

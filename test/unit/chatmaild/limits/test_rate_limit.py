@@ -3,14 +3,7 @@
 import pytest
 
 from chatmaild.limits.rate_limit import RateLimiter
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from test.support.clock import Clock
 
 
 @pytest.fixture

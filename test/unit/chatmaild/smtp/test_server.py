@@ -1,33 +1,13 @@
 """The SMTP server with a handler of the test's own; what it does to mail is tested with the filter."""
 
-import asyncio
 import contextlib
-import socket
-import threading
 
 import pytest
 
 from chatmaild.limits.budget import SMALL_MESSAGE
 from chatmaild.smtp.server import Handler, Server
-from test.support.smtp_peers import TIMEOUT_S, Client
-
-
-@contextlib.contextmanager
-def serving(handler: Handler, max_message_size: int = 1000):
-    """A server in a thread; yields its port."""
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        service = Server(handler, max_message_size).serve(listener, stop)
-        thread = threading.Thread(target=loop.run_until_complete, args=(service,))
-        thread.start()
-        try:
-            yield port
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            thread.join(TIMEOUT_S)
-            loop.close()
+from test.support.serving import serving
+from test.support.smtp_peers import Client
 
 
 class Faulty(Handler):
@@ -42,7 +22,7 @@ class Faulty(Handler):
 
 
 def test_a_fault_is_a_temporary_failure_and_the_dialogue_goes_on(caplog):
-    with serving(Faulty()) as port:
+    with serving(Server(Faulty(), 1000).serve) as port:
         client = Client(port)
         assert client.mail("a@b", "c@d", b"Hello!\r\n") == "451 Local error"
         assert client.mail("a@b", "c@d", b"Hello!\r\n") == "250 10"
@@ -60,7 +40,7 @@ class Quoting(Handler):
 
 @pytest.mark.parametrize("path", ["\N{SNOWMAN}@b", "a" * 1000 + "@b"])
 def test_what_a_handler_quotes_fits_in_a_reply(path):
-    with serving(Quoting()) as port:
+    with serving(Server(Quoting(), 1000).serve) as port:
         client = Client(port)
         reply = client.command(f"MAIL FROM:<{path}>")
         client.close()
@@ -80,7 +60,7 @@ class Keeping(Handler):
 
 def test_a_message_stays_as_it_came():
     keeping = Keeping()
-    with serving(keeping) as port:
+    with serving(Server(keeping, 1000).serve) as port:
         client = Client(port)
         for sender in ["", "A@b"]:
             client.begin(sender, "C@d")
@@ -92,7 +72,7 @@ def test_a_message_stays_as_it_came():
 
 def test_a_network_that_sends_many_large_messages_keeps_no_other_waiting():
     size = 10 * SMALL_MESSAGE
-    with serving(Handler(), max_message_size=size) as port, contextlib.ExitStack() as stack:
+    with serving(Server(Handler(), size).serve) as port, contextlib.ExitStack() as stack:
 
         def begun(address: str) -> Client:
             client = Client(port)
