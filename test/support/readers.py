@@ -52,7 +52,7 @@ def _header_registry(message: bytes) -> Authors:
     try:
         fields = email.message_from_bytes(message, policy=email.policy.default).get_all("from", [])
         return _addresses(address.addr_spec for field in fields for address in field.addresses)
-    except (AttributeError, IndexError, ValueError):  # it has faults, and names nobody then
+    except (AttributeError, IndexError, TypeError, ValueError):  # it has faults, and names nobody then
         return set()
 
 

@@ -168,6 +168,8 @@ def test_no_reader_in_python_names_another_author():
     source = random.Random(5322)
     values = [from_value(source) for _ in range(3000)]
     values += [b" a@b\r\n \r\n <victim@_one.test>", b" Al\r\n  \r\n <attacker@_one.test>"]
+    # At this one Python's header registry has a fault of its own.
+    values += [b"\r\n\t.tf-8?q?\r\n\tJ=C3=B6rg?= =?utf-8?q?_x?=\r\n <attacker@_one.test>"]
     authors = {value: _author(value) for value in values}
     for value, author in authors.items():
         assert author is None or readers.python_authors(readers.message_from(value, "text")) <= {author}, value
