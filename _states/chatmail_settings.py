@@ -21,7 +21,7 @@ def valid(name, problems, notices=()):
     problems
         What ``chatmail_settings.problems`` found while the states rendered.
     notices
-        What ``chatmail_settings.notices`` found.
+        What ``chatmail_settings.notices`` found; the state's ``warnings``.
 
     All errors are reported together, each with the setting, what was found and what is allowed.
     """
@@ -29,5 +29,5 @@ def valid(name, problems, notices=()):
     if problems:
         lines = ["The settings below `chatmail:` in the pillar are wrong; nothing on the host was changed."]
         lines += [f"- {problem}" for problem in problems]
-    comment = "\n".join(lines + [f"- {notice}" for notice in notices])
-    return {"name": name, "changes": {}, "result": not problems, "comment": comment}
+    ret = {"name": name, "changes": {}, "result": not problems, "comment": "\n".join(lines)}
+    return ret | ({"warnings": list(notices)} if notices else {})

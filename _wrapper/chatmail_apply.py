@@ -9,6 +9,7 @@ earlier one, and the run that finds a stranger's archive there returns nothing a
 import fcntl
 import os
 import shlex
+import sys
 import time
 from pathlib import Path
 
@@ -53,6 +54,9 @@ def lock():
         ) from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}".encode(), 0)
+    # Salt hears of the target when all is done: nothing is printed until then, some minutes at the first apply.
+    if sys.stderr.isatty() and not master_opts.get("shows_progress"):
+        print(f"{target}: the outcome is told at the end; ./relay apply shows how far it is.", file=sys.stderr)
     # Closed, and so released, by the end of this process, however it ends; never inherited (PEP 446).
     __context__["chatmail_apply.lock"] = descriptor
     return ""

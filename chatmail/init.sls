@@ -32,3 +32,5 @@ include:
   # Last, as the components that are not Debian's: where a download fails, all else is there. The bot is a client of it.
   - chatmail.iroh_relay
   - chatmail.echobot
+  # Where its page is, and how to go on.
+  - chatmail.ready

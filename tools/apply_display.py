@@ -17,9 +17,14 @@ SLOW_S = 5.0
 LINE_EVERY_S = 30.0
 """Without a terminal a host's progress is printed at every tenth of its states, and when nothing was for this long."""
 BAR_WIDTH = 20
+NAMED = 12
+"""As many changes are named at most after an apply; all of a longer list would be a first apply's."""
+DIFF_LINES = 40
+DIFF_COLORS = {"+": "green", "-": "red", "@": "cyan"}
 RENDERING = "rendering the states"
 """What the controller does until the first state starts."""
 ZONE_LINE = re.compile(r"\S+ +\d+ +IN ")
+WRAPPING = {"break_long_words": False, "break_on_hyphens": False, "replace_whitespace": False}
 
 
 class Display:
@@ -105,6 +110,31 @@ def summary(result: HostResult, width: int) -> list[Text]:
             lines += [Text(f"      {line}") for line in _wrap(state.comment, width - 6)]
     if skipped := sum(not state.was_run for state in result.failed):
         lines.append(Text(f"    {skipped} more were not run, because they require what failed.", "bright_black"))
+    lines += _changes(result, width)
+    lines += [Text(f"    {line}") for line in _wrap(result.ready, width - 4)]
+    for warning in result.warnings:
+        first, *more = _wrap(warning, width - 6)
+        lines += [Text("    ! ", "yellow") + Text(first), *(Text(f"      {line}") for line in more)]
+    return lines
+
+
+def _changes(result: HostResult, width: int) -> list[Text]:
+    """What has changed, by name where it is little; of what would change, the words and lines too."""
+    told = result.pending or result.changed
+    if not told or (len(told) > NAMED and not result.pending):
+        return []
+    if not result.pending or len(told) > NAMED:
+        what = "would change" if result.pending else "changed"
+        names = f"{what}: {', '.join(state.identifier for state in told)}"
+        return [Text(f"    {line}", "bright_black") for line in _wrap(names, width - 4)]
+    lines = []
+    for state in told:
+        lines.append(Text(f"    {state.sls}: {state.identifier} ({state.function})", "yellow"))
+        lines += [Text(f"      {line}") for line in _wrap(state.comment, width - 6)]
+        diff = state.diff.splitlines()
+        lines += [Text(f"      {line}", DIFF_COLORS.get(line[:1], "")) for line in diff[:DIFF_LINES]]
+        if len(diff) > DIFF_LINES:
+            lines.append(Text(f"      {len(diff) - DIFF_LINES} more lines", "bright_black"))
     return lines
 
 
@@ -114,7 +144,8 @@ def _headline(result: HostResult, width: int) -> Text:
     if not result.states:
         return line.append(f"  nothing was applied, {result.seconds:.1f} s")
     succeeded = len(result.states) - len(result.failed)
-    line.append(f"  {succeeded} succeeded, {len(result.changed)} changed, ")
+    changed = f"{len(result.pending)} would change" if result.pending else f"{len(result.changed)} changed"
+    line.append(f"  {succeeded} succeeded, {changed}, ")
     line.append(f"{len(result.failed)} failed", "red" if result.failed else "")
     line.append(f", {result.seconds:.1f} s")
     longest = _longest(result.states, width - len(line) - len("  (longest: )"))
@@ -139,5 +170,5 @@ def _wrap(text: str, width: int) -> list[str]:
         if ZONE_LINE.match(line):
             wrapped.append(line)
         else:
-            wrapped += textwrap.wrap(line, max(width, 20), break_long_words=False, replace_whitespace=False) or [""]
+            wrapped += textwrap.wrap(line, max(width, 20), **WRAPPING) or [""]
     return wrapped

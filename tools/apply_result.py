@@ -8,11 +8,18 @@ from tools.apply_progress import printable
 
 # Salt's own words for a state that it did not run (salt/state.py).
 _NOT_RUN = "One or more requisite failed"
+# The state that says, last of all, where the relay's page is.
+_READY = "chatmail_relay.ready"
 
 
 @dataclass(frozen=True)
 class StateResult:
-    """One state's outcome; ``seconds`` is its own run time on the target."""
+    """
+    One state's outcome; ``seconds`` is its own run time on the target.
+
+    ``pending`` is true for what ``test=True`` would change; ``warnings`` are what the operator should know all the
+    same, and ``diff`` what has changed in a file, empty where the state does not say.
+    """
 
     identifier: str
     function: str
@@ -21,6 +28,9 @@ class StateResult:
     changed: bool
     comment: str
     seconds: float
+    pending: bool = False
+    warnings: tuple[str, ...] = ()
+    diff: str = ""
 
     @property
     def was_run(self) -> bool:
@@ -45,7 +55,22 @@ class HostResult:
 
     @property
     def changed(self) -> list[StateResult]:
-        return [state for state in self.states if state.changed]
+        return [state for state in self.states if state.changed and not state.pending]
+
+    @property
+    def pending(self) -> list[StateResult]:
+        return [state for state in self.states if state.pending]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the states say to the operator, each sentence once."""
+        return list(dict.fromkeys(text for state in self.states for text in state.warnings))
+
+    @property
+    def ready(self) -> str:
+        """What the relay offers and to whom, once it is there; empty where this apply was not for all of it."""
+        told = [state.comment for state in self.states if state.function == _READY]
+        return told[-1] if told and self.succeeded and not self.pending else ""
 
     @property
     def failed(self) -> list[StateResult]:
@@ -56,7 +81,7 @@ class HostResult:
         return bool(self.states) and not self.errors and not self.failed
 
 
-def parse_return(host: str, returned: object, retcode: int, seconds: float) -> HostResult:
+def parse_return(host: str, returned: object, retcode: int, seconds: float | None = None) -> HostResult:
     """
     Read what salt-ssh returned for one host.
 
@@ -65,7 +90,7 @@ def parse_return(host: str, returned: object, retcode: int, seconds: float) -> H
         returned: what ``salt.client.ssh.SSH`` yields: ``{"return": {...}}``, a list of errors, or the remains of a
             session that broke (``stdout``, ``stderr``, ``retcode``).
         retcode: salt-ssh's exit code for the host.
-        seconds: wall time.
+        seconds: wall time; by default that of all states.
 
     Returns a result that has succeeded only if there is a state, and no state failed.
     """
@@ -75,7 +100,10 @@ def parse_return(host: str, returned: object, retcode: int, seconds: float) -> H
         errors = ()
         if retcode and all(result.succeeded for result in results):
             errors = (f"salt-ssh ended with exit code {retcode}, though no state failed.",)
+        if seconds is None:
+            seconds = sum(result.seconds for result in results)
         return HostResult(host, results, errors, seconds)
+    seconds = seconds or 0.0
     if states is not None and not states:
         errors = (
             "The host returned nothing: the states that were sent to it were replaced before it could run them. "
@@ -109,15 +137,20 @@ def _state(key: str, value: Mapping) -> StateResult:
     # Salt's key of a state's result: module_|-ID_|-name_|-function
     module, _, rest = key.partition("_|-")
     function = rest.rpartition("_|-")[2]
+    changes = value.get("changes") or {}
+    warnings = value.get("warnings") or ()
     return StateResult(
         identifier=printable(value.get("__id__", rest.partition("_|-")[0])),
         function=printable(f"{module}.{function}"),
         sls=printable(value.get("__sls__", "")),
         # None is what test mode answers for a pending change: not a failure.
         succeeded=value.get("result") is not False,
-        changed=bool(value.get("changes")),
+        changed=bool(changes),
         comment=printable(value.get("comment", "")).strip(),
         seconds=_milliseconds(value.get("duration")) / 1000,
+        pending=value.get("result") is None,
+        warnings=tuple(printable(text) for text in warnings) if isinstance(warnings, list) else (),
+        diff=printable(changes["diff"]).strip() if isinstance(changes, Mapping) and changes.get("diff") else "",
     )
 
 

@@ -3,9 +3,11 @@
 import importlib
 import inspect
 import re
+import sys
 
 import pytest
 import salt.loader
+import salt.output
 
 from test.salt.minion import CHECKOUT
 
@@ -42,6 +44,25 @@ def test_outputters_load_and_are_those_that_functions_name(loaders):
     assert set(OUTPUTTERS) <= set(salt.loader.outputters(loaders.opts))
     ours = [function for module in MODULES for function in functions(loaders.modules, module).values()]
     assert {getattr(function, "__outputter__", "nested") for function in ours} == {"nested", *OUTPUTTERS}
+
+
+def test_states_are_told_by_our_outputter_also_where_nothing_but_salt_is_installed(loaders, monkeypatch):
+    def state(number, result, changes, comment):
+        return {"__run_num__": number, "result": result, "changes": changes, "comment": comment, "duration": 10.0}
+
+    states = {f"test_|-s{number}_|-s{number}_|-nop": state(number, True, {}, "fine") for number in range(100)}
+    states["file_|-nginx-conf_|-/etc/x_|-managed"] = state(100, False, {}, "no such file")
+    states["file_|-more_|-/etc/x_|-managed"] = state(101, False, {}, "One or more requisite failed: nginx-conf")
+    told = salt.output.out_format({"relay": states}, "highstate", {**loaders.opts, "color": False}).splitlines()
+    assert [line.strip() for line in told] == [
+        "✗ relay  100 succeeded, 0 changed, 2 failed, 1.0 s",
+        ": nginx-conf (file.managed)",
+        "no such file",
+        "1 more were not run, because they require what failed.",
+    ]
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    told = salt.output.out_format({"relay": states}, "highstate", {**loaders.opts, "color": False})
+    assert "Summary for relay" in told
 
 
 def test_no_util_has_the_name_of_another_extension():

@@ -23,4 +23,5 @@ def test_every_problem_is_in_the_comment_which_says_that_nothing_was_changed():
     assert ret["result"] is False
     assert ret["changes"] == {}
     assert "nothing on the host was changed" in ret["comment"]
-    assert ret["comment"].splitlines()[1:] == ["- a: first.", "- b: second.", "- c: third."]
+    assert ret["comment"].splitlines()[1:] == ["- a: first.", "- b: second."]
+    assert ret["warnings"] == ["c: third."]

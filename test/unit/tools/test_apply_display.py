@@ -61,10 +61,43 @@ def test_slow_states_are_named_and_quick_ones_are_not():
     assert output.getvalue().splitlines()[1:] == ["  relay  chatmail.system: state-2 took 14 s"]
 
 
-def test_summary_of_success_is_one_line():
+def test_summary_of_success_is_a_line_and_the_names_of_what_changed():
     ran = StateResult("dovecot-packages", "pkg.installed", "chatmail.dovecot", True, True, "", 14.2)
     text = shown(HostResult("relay", (ran,), (), 41.2), width=100)
-    assert text == "  ✓ relay  1 succeeded, 1 changed, 0 failed, 41.2 s  (longest: dovecot-packages 14 s)"
+    assert text.splitlines() == [
+        "  ✓ relay  1 succeeded, 1 changed, 0 failed, 41.2 s  (longest: dovecot-packages 14 s)",
+        "    changed: dovecot-packages",
+    ]
+
+
+def changed(name, **more):
+    return StateResult(name, "file.managed", "chatmail.nginx", True, True, f"{name} is new", 0.0, **more)
+
+
+def test_a_first_apply_does_not_name_everything_that_has_changed():
+    states = tuple(changed(f"s{number}") for number in range(160))
+    assert len(shown(HostResult("relay", states, (), 41.2)).splitlines()) == 1
+
+
+def test_what_would_change_is_shown_with_the_lines_of_files_as_long_as_they_are_few():
+    diff = "\n".join(["-a", "+b", *(f"+{number}" for number in range(60))])
+    text = shown(HostResult("relay", (changed("nginx-conf", pending=True, diff=diff),), (), 3.0))
+    assert "1 would change" in text
+    assert "chatmail.nginx: nginx-conf (file.managed)" in text
+    assert "      +b" in text.splitlines()
+    assert text.splitlines()[-1].strip() == "22 more lines"
+    many = tuple(changed(f"s{number}", pending=True, diff=diff) for number in range(13))
+    text = shown(HostResult("relay", many, (), 3.0))
+    assert "would change: s0, s1" in text
+    assert "+b" not in text
+
+
+def test_what_the_relay_offers_and_warnings_come_last():
+    ready = StateResult("ready-told", "chatmail_relay.ready", "chatmail.ready", True, False, "It is ready.\nGo.", 0.0)
+    warned = StateResult("valid", "test.nop", "s", True, False, "", 0.0, warnings=("contact: is missing.",))
+    text = shown(HostResult("relay", (ready, warned), (), 3.0))
+    assert text.splitlines()[1:] == ["    It is ready.", "    Go.", "    ! contact: is missing."]
+    assert "It is ready" not in shown(HostResult("relay", (ready, failed("no")), (), 3.0))
 
 
 def test_summary_names_no_more_long_states_than_have_room():

@@ -1,0 +1,1 @@
+../../../_output/chatmail.py
