@@ -51,6 +51,19 @@ def account_link(settings):
     return None if settings["tls_mode"] == "self" else f"DCACCOUNT:https://{settings['mail_domain']}/new"
 
 
+def contact(text):
+    """
+    Return the link to who runs the relay (setting ``contact``) and the words that stand for it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_website.contact operator@example.org
+    """
+    return (text, "a chat") if text.startswith("https://") else (f"mailto:{text}", text)
+
+
 def qr_code(text):
     """
     Return the QR code of a text as SVG, with room for a mark in its middle (ISO/IEC 18004, error correction H).
@@ -155,6 +168,7 @@ def build(settings, pages, own=None):
         values = {
             "settings": settings,
             "page": page,
+            **dict(zip(("contact_link", "contact_name"), contact(settings.get("contact", "")), strict=True)),
             "account_link": link or "ACCOUNT-LINK",
             "account_qr": "/qr.svg" if link else "/account-qr?ACCOUNT-LINK",
         }

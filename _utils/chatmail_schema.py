@@ -122,7 +122,12 @@ def problems(schema, pillar):
 def notices(pillar):
     """Return what the operator should know about settings that are not wrong, a list of sentences."""
     given = pillar if isinstance(pillar, dict) else {}
-    return [f"{key}: does nothing any more, {why}; remove the line." for key, why in RETIRED.items() if key in given]
+    found = [f"{key}: does nothing any more, {why}; remove the line." for key, why in RETIRED.items() if key in given]
+    if not given.get("contact"):
+        found.append(
+            "contact: is missing; nobody can tell who runs this relay. An e-mail address or chat link is for its pages."
+        )
+    return found
 
 
 def ports(settings):

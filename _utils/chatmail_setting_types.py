@@ -26,6 +26,8 @@ _URL = re.compile(
 _URL_MAX = 500
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _FOLDER = re.compile(r"salt://[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+# What Delta Chat gives out as an invitation to a chat.
+_CHAT_LINK = re.compile(r"https://i\.delta\.chat/#[A-Za-z0-9&=%._~+@-]{1,500}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -201,6 +203,11 @@ def _address(value, spec):
     return value
 
 
+def _contact(value, spec):
+    _demand(isinstance(value, str) and (value == "" or _is_address(value) or _CHAT_LINK.fullmatch(value)))
+    return value
+
+
 def _addresses(value, spec):
     words = _words(value)
     _demand(all(_is_address(f"any{word}" if word.startswith("@") else word) for word in words))
@@ -229,6 +236,9 @@ TYPES = {
     "source": Type(_source, "an address that begins with https://, or an absolute path on the host"),
     "sha256": Type(_sha256, "64 hexadecimal digits in lower case, in quotes"),
     "address": Type(_address, "one e-mail address"),
+    "contact": Type(
+        _contact, "one e-mail address, or a link to a chat as Delta Chat shows it (https://i.delta.chat/#...)"
+    ),
     "addresses": Type(_addresses, "a list of e-mail addresses, or @example.org for everybody there"),
 }
 

@@ -198,6 +198,7 @@ def other_value(spec: dict, usual: object) -> object:
         "ip": "127.0.0.9",
         "ips": ["192.0.2.9"],
         "address": "someone@example.org",
+        "contact": "someone@example.org",
         "text": "some words",
         "folder": "disabled",
         "domain": "old.example.org",

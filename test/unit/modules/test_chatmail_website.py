@@ -115,6 +115,22 @@ def test_who_runs_the_relay_stands_on_the_pages_in_his_own_characters(settings):
         assert "mailto:p@example.org" in [a["href"] for a in Page(built[name]).all("a")]
 
 
+def test_the_contact_stands_in_the_footer_of_every_page_and_who_wakes_devices_on_the_privacy_page():
+    for contact, link, words in (
+        ("me@example.org", "mailto:me@example.org", "me@example.org"),
+        ("https://i.delta.chat/#01&a=b%40c", "https://i.delta.chat/#01&a=b%40c", "a chat"),
+    ):
+        built = chatmail_website.build(web.settings(NAMED | {"contact": contact}), PAGES)
+        for name in ("index.html", "info.html", "privacy.html", "404.html"):
+            page = Page(built[name])
+            assert link in [a["href"] for a in page.all("a")]
+            assert f"Run by {words}" in page.text
+    assert "notifications.delta.chat" in Page(built["privacy.html"]).text
+    none = chatmail_website.build(web.settings(NAMED | {"notification_url": ""}), PAGES)
+    assert "Run by" not in Page(none["index.html"]).text
+    assert "wakes nobody" in Page(none["privacy.html"]).text
+
+
 def test_own_sources_take_the_place_of_the_formulas_file_by_file(acme, tmp_path):
     source = tmp_path / "src"
     source.mkdir()

@@ -278,10 +278,34 @@ def test_a_relay_is_not_renamed_to_itself():
 def test_a_retired_setting_stops_nobody_and_is_told():
     pillar = {"mail_domain": "chat.example.org", "filtermail_lmtp_port_transport": 10083}
     assert chatmail_schema.problems(SCHEMA, pillar) == []
-    (notice,) = chatmail_schema.notices(pillar)
+    (notice,) = chatmail_schema.notices(pillar | {"contact": "me@example.org"})
     assert notice.startswith("filtermail_lmtp_port_transport: does nothing any more")
     assert "remove the line" in notice
     assert not set(chatmail_schema.RETIRED) & set(SCHEMA)
+
+
+def test_a_relay_that_nobody_can_be_asked_about_is_told_of():
+    pillar = {"mail_domain": "chat.example.org"}
+    for given in (pillar, pillar | {"contact": ""}):
+        (notice,) = chatmail_schema.notices(given)
+        assert notice.startswith("contact: is missing")
+    assert chatmail_schema.notices(pillar | {"contact": "me@example.org"}) == []
+
+
+@pytest.mark.parametrize(
+    ("contact", "fits"),
+    [
+        ("me@example.org", True),
+        ("https://i.delta.chat/#0123ABCD&a=me%40chat.example.org&n=Me&i=x&s=y", True),
+        ("https://example.org/", False),
+        ('https://i.delta.chat/#"><script>', False),
+        ("me", False),
+        (7, False),
+    ],
+)
+def test_a_contact_is_an_address_or_a_chat(contact, fits):
+    found = chatmail_schema.problems(SCHEMA, {"mail_domain": "chat.example.org", "contact": contact})
+    assert [problem.startswith("contact: found") for problem in found] == ([] if fits else [True])
 
 
 def test_services_can_swap_their_ports():
