@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import multiprocessing
 import os
-import re
 import select
 import selectors
 import signal
@@ -31,30 +30,14 @@ from rich.console import Console
 from tools.apply_display import Display, summary
 from tools.apply_progress import Progress, parse_lowstate
 from tools.apply_result import HostResult, parse_return
-from tools.ssh import LOG, ApplyError, Target, client
+from tools.errors import ApplyError
+from tools.ssh import LOG, Target, client
 
 READY_TIMEOUT_S = 30
 MAX_LINE_BYTES = 16 << 20
 """A low state is one line, some hundred kilobytes of it; a host that sends more than this is not followed further."""
 
 FOLLOW = Path(__file__).with_name("apply_follow.sh")
-
-NEXT_STEPS = (
-    (r"Connection refused", "Is the host up, and does sshd listen on that port (`port:` in the roster)?"),
-    (
-        r"timed out|No route to host|Network is unreachable",
-        "Is the address right, and does a firewall let port {port} through?",
-    ),
-    (r"Could not resolve hostname|Name or service not known", "Correct `host:` in the roster, or give an address."),
-    (
-        r"Host key verification failed",
-        "Log in once by hand and compare the key with the host's: ssh -p {port} {user}@{address}",
-    ),
-    (
-        r"Permission denied",
-        "Give {user} there your public key (ssh-copy-id -p {port} {user}@{address}), or set `priv:` in the roster.",
-    ),
-)
 
 
 class _Host:
@@ -94,7 +77,7 @@ class _Host:
 
     def _unreachable(self, error: str) -> HostResult:
         where = f"ssh to {self._target.user}@{self._target.address}, port {self._target.port}, failed: {error}"
-        return HostResult(self.name, (), (where, _next_step(error, self._target)), self._elapsed_s)
+        return HostResult(self.name, (), (where, self._target.next_step(error)), self._elapsed_s)
 
     @property
     def _elapsed_s(self) -> float:
@@ -123,14 +106,6 @@ class _Host:
     def close(self) -> None:
         self._session.kill()
         self._session.communicate()
-
-
-def _next_step(error: str, target: Target) -> str:
-    """Return what an operator does about an error of ssh."""
-    for pattern, advice in NEXT_STEPS:
-        if re.search(pattern, error):
-            return advice.format(address=target.address, port=target.port, user=target.user)
-    return f"Try it by hand: ssh -p {target.port} {target.user}@{target.address}"
 
 
 def apply(

@@ -3,6 +3,7 @@
 import fnmatch
 import json
 import logging
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,28 @@ import salt.client.ssh
 import salt.config
 from salt.exceptions import SaltException, SaltSystemExit
 
+from tools.errors import ApplyError
+
 LOG = "chatmail-apply.log"
 """Where salt logs on the target, under the root that salt-ssh gives it there."""
 CONNECT_TIMEOUT_S = 10
 
-
-class ApplyError(Exception):
-    """What was asked for could not begin; the message says what is wrong and what to do."""
+NEXT_STEPS = (
+    (r"Connection refused", "Is the host up, and does sshd listen on that port (`port:` in the roster)?"),
+    (
+        r"timed out|No route to host|Network is unreachable",
+        "Is the address right, and does a firewall let port {port} through?",
+    ),
+    (r"Could not resolve hostname|Name or service not known", "Correct `host:` in the roster, or give an address."),
+    (
+        r"Host key verification failed",
+        "Log in once by hand and compare the key with the host's: ssh -p {port} {user}@{address}",
+    ),
+    (
+        r"Permission denied",
+        "Give {user} there your public key (ssh-copy-id -p {port} {user}@{address}), or set `priv:` in the roster.",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,13 @@ class Target:
             argv=(program, "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}", *options),
         )
 
+    def next_step(self, error: str) -> str:
+        """Return what an operator does about an error of ssh."""
+        for pattern, advice in NEXT_STEPS:
+            if re.search(pattern, error):
+                return advice.format(address=self.address, port=self.port, user=self.user)
+        return f"Try it by hand: ssh -p {self.port} {self.user}@{self.address}"
+
     def command(self, script: str, *arguments: str) -> list[str]:
         """Return the command line that runs a shell script there as root; ``arguments`` are its ``$1`` and so on."""
         return [*self.argv, shlex.join([*(["sudo", "-n"] if self.sudo else []), "sh", "-c", script, "sh", *arguments])]
@@ -82,6 +105,8 @@ def client(
         selected_target_option="glob",
         ssh_minion_opts=minion_opts,
         config_dir=str(config_dir),
+        # For chatmail_apply.lock.
+        shows_progress=True,
     )
     # What salt logs stays out of the display; force removes the handlers that importing salt has set.
     Path(opts["ssh_log_file"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -224,14 +224,14 @@ def follow(source: Source, preview: Preview) -> None:
         time.sleep(LOOK_EVERY_S)
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.web", description="Show the web pages while you write them.")
     parser.add_argument(
         "pillar", nargs="?", type=Path, help="pillar file of a relay; default: that of chat.example.org"
     )
     parser.add_argument("--folder", type=Path, help="directory with your own pages; default: the pillar's www_folder")
     parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1; default: %(default)s")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if arguments.folder and not arguments.folder.is_dir():
         parser.error(f"{arguments.folder} is no directory")
     source = Source(arguments.pillar, arguments.folder)

@@ -11,7 +11,7 @@ from test.relay.errors import RelayError
 from tools.apply import apply
 from tools.apply_display import summary
 from tools.apply_result import HostResult
-from tools.ssh import ApplyError
+from tools.errors import ApplyError
 
 BUSY_TIMEOUT_S = 900.0
 BUSY_LOOK_S = 10.0

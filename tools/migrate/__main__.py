@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tools.errors import ApplyError
 from tools.migrate.host import MigrationError
 from tools.migrate.move import Move
-from tools.ssh import ApplyError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,228 @@
+"""
+The beginning of a relay, ``./relay init DOMAIN``: writes roster and pillar, tries ssh, and prints the DNS records.
+
+Called again, it goes on: what was written stays as it is, also where it has been edited since.
+"""
+
+import argparse
+import ipaddress
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+import chatmail_schema
+import chatmail_zone
+from tools.errors import ApplyError
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+FACTS = Path(__file__).with_name("begin_facts.sh")
+
+ROSTER = """\
+{name}:
+  host: {host}
+  user: {user}
+{more}  ssh_options:
+    # One ssh connection serves the five that salt-ssh makes in a run.
+    - ControlMaster=auto
+    - ControlPath=~/.ssh/salt-%C
+    - ControlPersist=60
+"""
+PILLAR = """\
+# Settings of this relay; docs/settings.md has all that there are. ./relay apply puts them into force.
+chatmail:
+  mail_domain: {domain}
+"""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a relay begins with; ``name`` is the operator's word for it, in the roster."""
+
+    domain: str
+    name: str
+    host: str
+    user: str
+    port: int
+    contact: str
+
+
+def schema() -> dict:
+    """Return the schema of all settings."""
+    return yaml.safe_load((CHECKOUT / "chatmail" / "defaults.yaml").read_text())
+
+
+def check(answers: Answers) -> None:
+    """Raise ``ApplyError`` for a setting that no relay can have, or a name that cannot be that of a file."""
+    if problems := chatmail_schema.problems(schema(), _settings(answers)):
+        raise ApplyError("\n".join(problems))
+    if not answers.name.replace("-", "").replace("_", "").isalnum():
+        raise ApplyError(f"--name: found {answers.name}, allowed are letters, digits, - and _.")
+
+
+def _settings(answers: Answers) -> dict:
+    return {"mail_domain": answers.domain} | ({"contact": answers.contact} if answers.contact else {})
+
+
+def _read(path: Path) -> dict:
+    try:
+        found = yaml.safe_load(path.read_text()) if path.exists() else None
+    except yaml.YAMLError as error:
+        raise ApplyError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if found is not None and not isinstance(found, dict):
+        raise ApplyError(f"{path} holds no mapping; see docs/applying.md.")
+    return found or {}
+
+
+def _append(path: Path, text: str) -> None:
+    before = path.read_text() if path.exists() else ""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{before}\n{text}" if before.strip() else text)
+    print(f"wrote {path}")
+
+
+def write(answers: Answers, checkout: Path) -> None:
+    """
+    Write what is missing of the relay's entry in ``etc/roster``, its pillar, and its line in ``pillar/top.sls``.
+
+    Raises ``ApplyError`` where one of them is there and says something else.
+    """
+    roster, pillar, top = (checkout / path for path in ("etc/roster", f"pillar/{answers.name}.sls", "pillar/top.sls"))
+    entry = _read(roster).get(answers.name)
+    if entry and entry.get("host") != answers.host:
+        raise ApplyError(
+            f"{roster} has {answers.name} already, at {entry.get('host')}. Is it another relay? Then --name NAME says "
+            "what to call this one; else change the file, or leave --host out."
+        )
+    domain = (_read(pillar).get("chatmail") or {}).get("mail_domain")
+    if domain and domain != answers.domain:
+        raise ApplyError(f"{pillar} is of {domain}. --name NAME says what to call another relay.")
+    tops = _read(top)
+    line = f"  {answers.name}:\n    - {answers.name}\n"
+    if top.exists() and list(tops) != ["base"]:
+        raise ApplyError(f"{top} has not only `base:` in it. Add to that, by hand:\n{line}")
+    if not entry:
+        more = "  sudo: True\n" if answers.user != "root" else ""
+        more += f"  port: {answers.port}\n" if answers.port != 22 else ""
+        _append(roster, ROSTER.format(name=answers.name, host=answers.host, user=answers.user, more=more))
+    if not domain:
+        text = PILLAR.format(domain=yaml.safe_dump(answers.domain).splitlines()[0])
+        text += f"  {yaml.safe_dump({'contact': answers.contact})}" if answers.contact else ""
+        _append(pillar, text)
+    if answers.name not in (tops.get("base") or {}):
+        _append(top, line if tops else f"base:\n{line}")
+
+
+def _ask(question: str, default: str) -> str:
+    """What is typed, or the default; the default where nobody is there to ask."""
+    if not sys.stdin.isatty():
+        return default
+    shown = f" [{default}]" if default else ""
+    return input(f"{question}{shown}: ").strip() or default
+
+
+def addresses(name: str, checkout: Path) -> list[str]:
+    """Return the addresses that the host has, by ssh. Raises ``ApplyError`` with what ssh says and what to do."""
+    # Salt takes a second to be imported.
+    from tools.ssh import Target, client
+
+    # The roster's ControlPath; who has never used ssh does not have it.
+    Path("~/.ssh").expanduser().mkdir(mode=0o700, exist_ok=True)
+    ssh = client(checkout / "etc", [name], ["chatmail"])
+    try:
+        target = Target.of(ssh, name)
+    finally:
+        ssh.fsclient.destroy()
+    argv = target.command(FACTS.read_text())
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    where = f"{target.user}@{target.address}"
+    if done.returncode and sys.stdin.isatty() and _is_about_keys(done.stderr):
+        print(f"ssh does not let you in yet. Putting your key on {where} asks for the password there:")
+        subprocess.run(["ssh-copy-id", "-p", str(target.port), where], check=False)
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip() or f"exit code {done.returncode}"
+        raise ApplyError(f"ssh to {where}, port {target.port}, failed: {said}\n{_advice(target, said)}")
+    return done.stdout.split()
+
+
+def _is_about_keys(said: str) -> bool:
+    return "Permission denied" in said or "Host key verification failed" in said
+
+
+def _advice(target, said: str) -> str:
+    if "sudo" in said:
+        return f"{target.user} needs sudo without a password there: {target.user} ALL=(ALL) NOPASSWD: ALL in sudoers."
+    return target.next_step(said)
+
+
+def public(own: Sequence[str], host: str) -> list[str]:
+    """Return the global addresses by which ``host`` is reached, where none of its ``own`` is one; else nothing."""
+    if any(ipaddress.ip_address(address).is_global for address in own):
+        return []
+    try:
+        reached = {entry[4][0] for entry in socket.getaddrinfo(host, 22, type=socket.SOCK_STREAM)}
+    except OSError:
+        # A name that only ssh knows (ssh_config(5)).
+        return []
+    return sorted(address for address in reached if ipaddress.ip_address(address).is_global)
+
+
+def records(settings: dict, own: Sequence[str]) -> str:
+    """Return the records to publish as a zone file, as far as they are known before the first apply."""
+    effective = chatmail_schema.effective(schema(), settings)
+    if effective["ipv4_relay"]:
+        return ""
+    return chatmail_zone.zone_text(
+        chatmail_zone.wanted(effective, *chatmail_zone.public_addresses(effective, own), None)
+    )
+
+
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./relay init", description="Begin a relay.")
+    parser.add_argument("domain", help="what stands after the @ in addresses: a host name, or the IPv4 address")
+    parser.add_argument("--host", help="name or address for ssh; default: the domain")
+    parser.add_argument("--contact", help="e-mail or chat link of who runs the relay, for its pages; may be empty")
+    parser.add_argument("--user", default="root", help="for ssh; another than root needs sudo without a password")
+    parser.add_argument("--port", type=int, default=22, help="for ssh")
+    parser.add_argument("--name", default="relay", help="what you call it, where you have several (relay)")
+    return parser.parse_args(words)
+
+
+def begin(options: argparse.Namespace, checkout: Path) -> None:
+    """Do it all. Raises ``ApplyError`` where something is in the way."""
+    entry = _read(checkout / "etc/roster").get(options.name) or {}
+    pillar = _read(checkout / f"pillar/{options.name}.sls").get("chatmail") or {}
+    host = options.host or entry.get("host") or _ask("Host, its name or address for ssh", options.domain)
+    contact = options.contact
+    if contact is None:
+        contact = pillar.get("contact") or _ask(
+            "Who runs it, an e-mail address or chat link for the pages (may be empty)", ""
+        )
+    answers = Answers(options.domain, options.name, host, options.user, options.port, contact)
+    check(answers)
+    write(answers, checkout)
+    own = addresses(answers.name, checkout)
+    print(f"ssh to {answers.host} works.\n")
+    settings = _settings(answers) | pillar
+    if (found := public(own, answers.host)) and "public_addresses" not in settings:
+        path = checkout / f"pillar/{answers.name}.sls"
+        settings["public_addresses"] = found
+        print(f"The host has {', '.join(own)} behind address translation, and is reached at {', '.join(found)}:")
+        _append(path, f"  public_addresses: [{', '.join(found)}]\n")
+    if zone := records(settings, own):
+        print(
+            "Enter at the provider of the domain; the DKIM key comes with the first apply, and all else may be there:\n"
+        )
+        print(zone)
+    print(f"Then: ./relay {'' if options.name == 'relay' else f'{options.name} '}apply")
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command. Raises ``ApplyError``."""
+    begin(_arguments(words), CHECKOUT)
+    return 0
