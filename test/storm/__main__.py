@@ -95,8 +95,8 @@ def main() -> int:
     except (RelayError, LabError) as error:
         steps.console.print(f"✗ {error}", style="red", markup=False, soft_wrap=True)
         return 1
-    steps.console.print()
-    steps.console.print(_table(rows), width=TABLE_WIDTH, crop=False)
+    # Of its own width, in a file too, where rich takes 80 columns.
+    Console(width=TABLE_WIDTH).print("", _table(rows))
     for fault in faults:
         steps.console.print(f"✗ {fault}", style="red", markup=False, soft_wrap=True)
     return 1 if faults else 0
