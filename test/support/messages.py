@@ -194,7 +194,10 @@ def with_header_section(message: bytes, size: int, shape: str) -> bytes:
     else:
         addresses = b",\r\n ".join([b"a@b.test" + b",c@d.test" * 6] * ((room - 1000) // 70))
         more = b"Cc: " + addresses + b"\r\n"
-    return more + b"X-Rest: " + b"r" * (room - len(more) - 10) + b"\r\n" + message
+    rest = bytearray(b"X-Rest: " + b"r" * (room - len(more) - 10))
+    for at in range(900, len(rest) - 3, 900):
+        rest[at : at + 3] = b"\r\n "
+    return more + rest + b"\r\n" + message
 
 
 def securejoin_single(sender: str, recipient: str, text: str = "Secure-Join: vg-request") -> bytes:

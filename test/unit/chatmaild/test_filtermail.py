@@ -392,6 +392,27 @@ def test_a_header_section_of_the_largest_size_passes_and_a_larger_one_is_told_th
     assert reply.startswith("500 Failed to parse message: header section of more than 64000 octets; shorten ")
 
 
+def test_a_user_is_told_which_line_is_too_long_for_mail_servers(outgoing):
+    longest = "References: " + "r" * (mime.LINE_MAX - 12) + "\r\n"
+    assert outgoing.mail(ALICE, BOB, messages.encrypted(ALICE, BOB, headers=longest)) == "250 OK"
+    message = messages.encrypted(ALICE, BOB, headers=longest.replace("\r", "r\r"))
+    line = message[: message.index(b"References")].count(b"\r\n") + 1
+    why = "500 Failed to parse message: line"
+    allowed = "octets, allowed are 998 (RFC 5322 section 2.1.1)"
+    assert outgoing.mail(ALICE, BOB, message) == f"{why} {line}, header field References: 999 {allowed}"
+    head, _, text = messages.armor(messages.encrypted_payload(), checksum="").partition(b"\r\n\r\n")
+    in_one_line = text.replace(b"\r\n", b"").replace(b"-----END", b"\r\n-----END") + b"\r\n"
+    message = messages.encrypted(ALICE, BOB, armored=head + b"\r\n\r\n" + in_one_line)
+    line = message[: message.index(b"-----END")].count(b"\r\n")
+    assert outgoing.mail(ALICE, BOB, message) == f"{why} {line}: {in_one_line.index(b'-') - 2} {allowed}"
+
+
+def test_the_lines_of_others_are_taken_as_long_as_they_are(incoming):
+    message = messages.encrypted(CAROL, BOB, headers="X-Long: " + "x" * 2000 + "\r\n")
+    assert incoming.mail(CAROL, BOB, message) == "250 OK"
+    assert incoming.next.delivered[0].message == message
+
+
 def test_much_too_large_a_message_is_read_to_its_end_and_refused_in_step(start_filter):
     relay = start_filter("outgoing", max_message_size=100_000)
     client = relay.client()

@@ -83,7 +83,14 @@ def examine(
 
 
 def outgoing_rules(config: OutgoingSettings, envelope: Envelope, message: mime.Entity) -> Envelope:
-    """What a user may send: encrypted mail, under the own address; see `examine`."""
+    """What a user may send: encrypted mail, under the own address; see `examine`.
+
+    Lines as short as every mail server takes them: Postfix breaks longer ones, after OpenDKIM has signed.
+    """
+    try:
+        mime.require_short_lines(message)
+    except mime.MalformedMessage as error:
+        raise Refused(replies.unparsable(error)) from error
     recipients = [to for to in envelope.recipients if not is_disabled(config, to)]
     author = from_address(message)
     if not same(author, envelope.sender):

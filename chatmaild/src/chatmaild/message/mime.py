@@ -12,6 +12,8 @@ from dataclasses import dataclass
 # Octets of one header section. One field may have all of them: Postfix hands it to OpenDKIM in one packet, of 65,535 at
 # most. Postfix's header_size_limit and header_address_token_limit, where it cuts, are higher.
 HEADERS_MAX = 64_000
+LINE_MAX = 998  # octets without CRLF, RFC 5322 section 2.1.1
+NAME_SHOWN = 60  # octets of a header field's name in a text
 
 _FIELD_BREAK = re.compile(rb"\r\n(?![ \t])")
 # Folding white space, RFC 5322 section 3.2.2, with one line break: a line of white space alone, which is obsolete, ends
@@ -185,6 +187,28 @@ def no_text(octets: Octets, start: int, end: int) -> bool:
 def line_number(message: Octets, at: int) -> int:
     """The number, from 1, of the line in which the offset `at` is."""
     return message.count(b"\r\n", 0, at) + 1
+
+
+def require_short_lines(message: Entity) -> None:
+    """Make sure that no line of a message has more than `LINE_MAX` octets (RFC 5322 section 2.1.1).
+
+    :raises MalformedMessage: one has; the text says where, and names the header field.
+    """
+    octets, at = message.message, 0
+    # From the start of a line to that of the last one within its reach.
+    while len(octets) - at > LINE_MAX + 2:
+        end = octets.rfind(b"\r\n", at, at + LINE_MAX + 2)
+        if end < 0:
+            raise MalformedMessage(_too_long(message, at, octets.index(b"\r\n", at)))
+        at = end + 2
+
+
+def _too_long(message: Entity, start: int, end: int) -> str:
+    where = f"line {line_number(message.message, start)}"
+    if start < message.start:
+        field = _FIELD_BREAK.split(bytes(message.message[:end]))[-1]
+        where += f", header field {field.partition(b':')[0][:NAME_SHOWN].decode('ascii')}"
+    return f"{where}: {end - start} octets, allowed are {LINE_MAX} (RFC 5322 section 2.1.1)"
 
 
 def parse(message: Octets, start: int = 0, end: int | None = None) -> Entity:

@@ -1,5 +1,7 @@
 """Header sections and multipart bodies, hostile ones too."""
 
+import contextlib
+
 import pytest
 
 from chatmaild.message import mime
@@ -253,3 +255,34 @@ def test_bodies_are_decoded(encoding, body, decoded):
 def test_bodies_that_cannot_be_decoded_are_refused(encoding, body):
     with pytest.raises(MalformedMessage):
         mime.parse(b"Content-Transfer-Encoding: " + encoding + b"\r\n\r\n" + body).body()
+
+
+LONGEST = b"x" * mime.LINE_MAX
+
+
+@pytest.mark.parametrize(
+    ("message", "refusal"),
+    [
+        (b"A: 1\r\n\r\n" + LONGEST + b"\r\n" + LONGEST + b"\r\n", ""),
+        (b"A: 1\r\n\r\n" + LONGEST + b"x\r\n", "line 3: 999 octets,"),
+        (b"A: 1\r\n\r\nshort\r\n" + LONGEST + LONGEST + b"\r\nshort\r\n", "line 4: 1996 octets,"),
+        (b"A: " + LONGEST + b"\r\nB: 2\r\n\r\ntext\r\n", "line 1, header field A: 1001 octets,"),
+        (b"A: 1\r\nLong: 2\r\n " + LONGEST + b"\r\nB: 2\r\n\r\n", "line 3, header field Long: 999 octets,"),
+        (b"N" * 990 + b": 12345678\r\n\r\n", f"line 1, header field {'N' * 60}: 1000 octets,"),
+        (b"A: 1\r\nB: " + b"x" * 980 + b"\r\n\r\n" + LONGEST + b"\r\n", ""),
+    ],
+)
+def test_a_line_that_is_too_long_is_told_with_its_field(message, refusal):
+    entity = mime.parse(message)
+    if not refusal:
+        mime.require_short_lines(entity)
+        return
+    with pytest.raises(mime.MalformedMessage) as raised:
+        mime.require_short_lines(entity)
+    assert str(raised.value) == f"{refusal} allowed are 998 (RFC 5322 section 2.1.1)"
+
+
+def test_short_lines_are_counted_in_linear_time():
+    for body in (b"\r\n" * 5_000_000, LONGEST * 10_000 + b"\r\n", (b"a" * 76 + b"\r\n") * 200_000):
+        with contextlib.suppress(mime.MalformedMessage):
+            mime.require_short_lines(mime.parse(b"A: 1\r\n\r\n" + body))
