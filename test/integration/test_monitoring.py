@@ -67,21 +67,25 @@ def test_what_happens_is_counted(measured: Host, one, foreign):
     assert submit(alice, bob.address, plain)[0] == 523
     sender = f"x@{foreign.name}"
     assert deliver(one.address, sender, bob.address, foreign.signed(messages.encrypted(sender, bob.address))) is None
-    inbox(bob, minimum=2)
+    bounce = messages.bounce(f"MAILER-DAEMON@{foreign.name}", bob.address)
+    assert deliver(one.address, "", bob.address, foreign.signed(bounce)) is None
+    inbox(bob, minimum=3)
     expected = {
         "created_accounts": 2,
         "created_nonci_accounts": 2,
         "created_ci_accounts": 0,
-        "delivered_mail": 2,
+        "delivered_mail": 3,
         "filtered_outgoing_mail_count": 2,
         "outgoing_encrypted_mail_count": 1,
         "outgoing_unencrypted_mail_count": 1,
-        "filtered_incoming_mail_count": 1,
+        "filtered_incoming_mail_count": 2,
         "incoming_encrypted_mail_count": 1,
+        "incoming_unencrypted_mail_count": 0,
+        "incoming_mailer_daemon_mail_count": 1,
         "rejected_unencrypted_mail_count": 1,
     }
     assert grown(measured, MTAIL, before, expected) == expected
-    delivered = {"dovecot_mail_delivery_total": 2}
+    delivered = {"dovecot_mail_delivery_total": 3}
     assert grown(measured, DOVECOT, dovecot_before, delivered) == delivered
 
 

@@ -958,7 +958,6 @@ def test_the_log_counts_mail_and_names_no_user(start_filter):
         "Incoming: Filtering encrypted mail.",
         "Incoming: Filtering unencrypted mail.",
         "Rejected unencrypted mail",
-        "Incoming: Filtering unencrypted mail.",
         "Incoming: Filtering mailer-daemon message from MAILER-DAEMON@example.net",
     ]
 

@@ -116,11 +116,15 @@ def incoming_rules(config: Settings, envelope: Envelope, message: mime.Entity) -
     author = from_address(message)
     recipients = [to for to in envelope.recipients if not is_disabled(config, to)]
     why_not = unencrypted(message, outgoing=False)
-    logger.info("Incoming: Filtering %s mail.", "unencrypted" if why_not else "encrypted")
-    if why_not and not is_securejoin_request(message):
-        if is_bounce(message, author):
-            logger.info("Incoming: Filtering mailer-daemon message from %s", replies.one_line(author))
-        elif is_literal(author) or any(enforces_e2ee(config, to) for to in recipients):
+    # Each message counts once (monitoring, by these texts): encrypted, a bounce, or unencrypted.
+    if not why_not:
+        logger.info("Incoming: Filtering encrypted mail.")
+    elif is_bounce(message, author) and not is_securejoin_request(message):
+        logger.info("Incoming: Filtering mailer-daemon message from %s", replies.one_line(author))
+    else:
+        logger.info("Incoming: Filtering unencrypted mail.")
+        enforced = is_literal(author) or any(enforces_e2ee(config, to) for to in recipients)
+        if enforced and not is_securejoin_request(message):
             logger.info("Rejected unencrypted mail")
             raise Refused(why_not)
     # Forwarders rewrite the sender, forgers choose it: no bounce may go to an address that is not the author's.
