@@ -28,6 +28,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _FOLDER = re.compile(r"salt://[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 # What Delta Chat gives out as an invitation to a chat.
 _CHAT_LINK = re.compile(r"https://i\.delta\.chat/#[A-Za-z0-9&=%._~+@-]{1,500}")
+_WORD = re.compile(r"[A-Za-z0-9._+-]{1,100}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -214,6 +215,48 @@ def _addresses(value, spec):
     return words
 
 
+def _record(value, fields):
+    """A mapping that has these keys and no others; ``fields`` maps each to what reads its value."""
+    _demand(isinstance(value, dict) and set(value) == set(fields))
+    return {key: read(value[key]) for key, read in fields.items()}
+
+
+def _records(value, fields, identity):
+    """A list of them, no two with the same ``identity``."""
+    _demand(isinstance(value, list))
+    records = [_record(item, fields) for item in value]
+    _demand(len({record[identity] for record in records}) == len(records))
+    return records
+
+
+def _word(value):
+    return _exactly(_WORD, value)
+
+
+def _download(value):
+    return _web_address(value, {"https"})
+
+
+def _version_number(value):
+    _demand(not isinstance(value, bool))
+    return _integer(value, {"minimum": 0, "maximum": 2**32 - 1})
+
+
+def _sources(value):
+    fields = {
+        "sourceId": _word,
+        "versionInteger": _version_number,
+        "versionString": _word,
+        "downloadUrl": _download,
+    }
+    _demand(value)
+    return _records(value, fields, "sourceId")
+
+
+def _app_versions(value, spec):
+    return _records(value, {"clientId": _word, "sources": _sources}, "clientId")
+
+
 TYPES = {
     "boolean": Type(_boolean, "true or false"),
     "choice": Type(_choice, ""),
@@ -238,6 +281,11 @@ TYPES = {
     "address": Type(_address, "one e-mail address"),
     "contact": Type(
         _contact, "one e-mail address, or a link to a chat as Delta Chat shows it (https://i.delta.chat/#...)"
+    ),
+    "app_versions": Type(
+        _app_versions,
+        "a list of clients (clientId and sources), each source with sourceId, versionInteger, versionString and an "
+        "https downloadUrl",
     ),
     "addresses": Type(_addresses, "a list of e-mail addresses, or @example.org for everybody there"),
 }

@@ -39,7 +39,8 @@ def groups(schema: dict, example: str) -> dict[str, list[str]]:
 def row(name: str, spec: dict) -> str:
     """Return a setting's row of the table."""
     default = spec["default"]
-    text = "" if default is None else f"`{yaml.safe_dump(default).splitlines()[0]}`"
+    dumped = yaml.safe_dump(default, default_flow_style=True, sort_keys=False, width=1000).splitlines()[0]
+    text = "" if default is None else f"`{dumped}`"
     cells = (f"`{name}`", text, allowed(spec), spec["doc"])
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 

@@ -67,6 +67,21 @@ chatmaild-{{ name }}-settings:
       - file: chatmaild-source
 {% endfor %}
 
+# chatmail-metadata reads it for each client that asks.
+chatmaild-app-versions:
+{%- if settings.app_versions %}
+  file.managed:
+    - name: /etc/chatmail/appversions.json
+    - contents: {{ {"clients": settings.app_versions} | json | json }}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+{%- else %}
+  file.absent:
+    - name: /etc/chatmail/appversions.json
+{%- endif %}
+
 {% if settings.rename_from %}
 # The mail services are stopped meanwhile; they start when their turn comes, with the new domain.
 chatmaild-mailboxes-renamed:

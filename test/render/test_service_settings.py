@@ -205,6 +205,7 @@ def other_value(spec: dict, usual: object) -> object:
         "choice": spec.get("choices", [None])[-1],
         "source": "/root/program",
         "sha256": "0" * 64,
+        "app_versions": [],
     }
     return fitting[spec["type"]]
 

@@ -25,7 +25,7 @@ from .service import StartError
 # RFC 5464 has server entries below /shared; Dovecot keeps them with those of INBOX, below this.
 SERVER_PREFIX = "vendor/vendor.dovecot/pvt/server/vendor/deltachat/"
 RECIPIENTS_MAX = 1000  # smtpd_recipient_limit of Postfix, whose default main.cf keeps
-APP_VERSIONS_PATH = Path("/etc/chatmail/appversions.json")  # the operator's, if at all; read anew for each client
+APP_VERSIONS_PATH = Path("/etc/chatmail/appversions.json")  # the setting app_versions; read again for each client
 TURN_PORT = 3478
 TURN_TIMEOUT = 5.0  # seconds
 

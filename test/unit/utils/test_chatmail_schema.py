@@ -332,6 +332,48 @@ def test_sizes_are_megabytes(value, size):
     assert size_mb(value) == size
 
 
+SOURCE = {"sourceId": "gplay", "versionInteger": 2**32 - 1, "versionString": "2.62.0", "downloadUrl": "https://a.org/b"}
+CLIENT = {"clientId": "deltachat", "sources": [SOURCE]}
+
+
+@pytest.mark.parametrize("versions", [[], [CLIENT], [CLIENT, CLIENT | {"clientId": "arcanechat"}]])
+def test_versions_of_clients_as_apps_read_them(versions):
+    assert effective({"app_versions": versions})["app_versions"] == versions
+    assert problems(app_versions=versions) == []
+
+
+@pytest.mark.parametrize(
+    "versions",
+    [
+        {"clients": [CLIENT]},
+        "deltachat 2.62.0",
+        [CLIENT, CLIENT],
+        [CLIENT | {"clientId": ""}],
+        [CLIENT | {"sources": []}],
+        [CLIENT | {"sources": [SOURCE, SOURCE]}],
+        [CLIENT | {"more": 1}],
+        [{"clientId": "deltachat"}],
+        *(
+            [CLIENT | {"sources": [SOURCE | wrong]}]
+            for wrong in (
+                {"versionInteger": True},
+                {"versionInteger": 2**32},
+                {"versionInteger": -1},
+                {"versionInteger": 1.0},
+                {"versionInteger": "758"},
+                {"versionString": 2.62},
+                {"downloadUrl": "http://a.org/b"},
+                {"sourceId": "a b"},
+                {"more": 1},
+            )
+        ),
+    ],
+)
+def test_apps_would_drop_all_versions_for_one_of_another_type(versions):
+    (message,) = problems(app_versions=versions)
+    assert message.startswith("app_versions: found ")
+
+
 def test_each_default_is_one_that_its_own_entry_allows():
     settings = {key: spec["default"] for key, spec in SCHEMA.items() if spec["default"] is not None}
     assert problems(**settings) == []
