@@ -24,20 +24,21 @@ WRONG_KEY = "0" * 64
 
 
 class Arrivals:
-    """Takes all mail, and keeps its recipients."""
+    """Takes all mail, and keeps its recipients, each with the port of the client's connection."""
 
     def __init__(self) -> None:
-        self.recipients: list[str] = []
+        self.recipients: dict[str, int] = {}
 
     async def handle_DATA(self, server, session, envelope) -> str:
-        self.recipients += envelope.rcpt_tos
+        self.recipients |= dict.fromkeys(envelope.rcpt_tos, session.peer[1])
         return "250 OK"
 
-    def wait_for(self, recipient: str) -> None:
+    def wait_for(self, recipient: str) -> int:
         deadline = time.monotonic() + ARRIVAL_TIMEOUT_S
         while recipient not in self.recipients:
             assert time.monotonic() < deadline, f"{recipient} is not in {self.recipients}"
             time.sleep(0.1)
+        return self.recipients[recipient]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -107,8 +108,8 @@ def domain(lab, arrivals) -> Iterator[Callable[..., str]]:
         lab.withdraw(owner, rdtype)
 
 
-def send(alice, domain: str) -> str:
-    recipient = f"someone@{domain}"
+def send(alice, domain: str, local_part: str = "someone") -> str:
+    recipient = f"{local_part}@{domain}"
     assert submit(alice, recipient, messages.encrypted(alice.address, recipient)) is None
     return recipient
 
@@ -152,4 +153,23 @@ def test_while_the_service_is_away_mail_waits(one_host, alice, domain, key, arri
         waits(one_host, "TLS")
     finally:
         one_host.run(["systemctl", "start", "chatmail-dane-policy"])
+    assert recipient not in arrivals.recipients
+
+
+def test_a_connection_is_kept_for_its_domain_and_for_no_other_policy(one_host, alice, domain, key, arrivals):
+    """All have their mail server at one address."""
+    verified, dane = domain("kept", CERTIFIED), domain("dane", UNCERTIFIED, key)
+    connection = arrivals.wait_for(send(alice, verified, "first"))
+    dane_connection = arrivals.wait_for(send(alice, dane, "first"))
+    assert arrivals.wait_for(send(alice, verified, "second")) == connection
+    assert arrivals.wait_for(send(alice, dane, "second")) == dane_connection != connection
+    assert arrivals.wait_for(send(alice, domain("neighbour", CERTIFIED))) not in (connection, dane_connection)
+
+
+@pytest.mark.parametrize("server", [CERTIFIED, UNCERTIFIED])
+def test_no_connection_leads_around_a_policy(one_host, alice, domain, arrivals, server):
+    """The domain `open` has its mail server at the same address, and a connection to it is kept."""
+    arrivals.wait_for(send(alice, domain(f"open-{server[0]}", CERTIFIED)))
+    recipient = send(alice, domain(f"closed-{server[0]}", server, WRONG_KEY if server == CERTIFIED else None))
+    waits(one_host, "not verified")
     assert recipient not in arrivals.recipients

@@ -14,7 +14,7 @@ from test.relay.delivery import User, new_user
 from test.support import messages
 from test.support.hostile import path
 from test.support.mail_clients import command, submission, unchecked_tls
-from test.support.mailing import attempt, inbox, submit
+from test.support.mailing import attempt, inbox, kept_connections, submit
 from test.support.waiting import wait_until
 
 NEEDED = "523 Encryption Needed: Invalid Unencrypted Mail"
@@ -256,8 +256,24 @@ def test_who_need_not_show_a_verified_certificate(one_host, destination, level):
     assert one_host.run(["postconf", "-h", "smtp_tls_security_level"]).stdout.strip() == "verify"
 
 
-def test_nothing_goes_to_a_server_whose_certificate_is_not_verified(lab, one_host, alice):
-    """A named domain whose MX shows a self-signed certificate: the message waits, encrypted mail or not."""
+def test_messages_to_one_relay_share_a_connection(one_host, two_host, alice, carol):
+    kept = []
+    for number in range(1, 4):
+        assert submit(alice, carol.address, messages.encrypted(alice.address, carol.address)) is None
+        inbox(carol, number)
+        kept.append(kept_connections(one_host, two_host))
+    assert kept[0]
+    assert kept == 3 * [kept[0]]
+
+
+def test_nothing_goes_to_a_server_whose_certificate_is_not_verified(lab, one_host, two_host, alice, carol):
+    """A named domain whose MX shows a self-signed certificate: the message waits, encrypted mail or not.
+
+    There is a connection to that server, which was kept for a domain whose certificate nobody checks.
+    """
+    assert submit(alice, carol.address, messages.encrypted(alice.address, carol.address)) is None
+    inbox(carol)
+    assert kept_connections(one_host, two_host)
     lab.publish("impostor.test.", "MX", ["10 _two.test."])
     recipient = "someone99@impostor.test"
     try:

@@ -9,10 +9,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from test.support import messages
-from test.support.mailing import inbox, submit
+from test.support.mailing import inbox, kept_connections, submit
 from test.support.waiting import wait_until
 
 DOMAIN = "policy.test"
+NEIGHBOUR = "neighbour.test"
 POLICY_HOST = f"mta-sts.{DOMAIN}"
 TRUSTED = "/usr/local/share/ca-certificates/mta-sts-test"
 SERVER = """
@@ -61,7 +62,8 @@ def policy(lab, one_host, two_host):
     one_host.run(["update-ca-certificates"])
     one_host.run(["systemctl", "restart", "postfix-mta-sts-resolver", "postfix"])
     lab.publish(POLICY_HOST, "A", [str(two_host.ipv4)])
-    lab.publish(DOMAIN, "MX", ["10 _two.test."])
+    for name in (DOMAIN, NEIGHBOUR):
+        lab.publish(name, "MX", ["10 _two.test."])
 
     def publish(name: str) -> None:
         two_host.write(
@@ -71,7 +73,7 @@ def policy(lab, one_host, two_host):
         lab.publish(f"_mta-sts.{DOMAIN}", "TXT", [f'"v=STSv1; id={time.monotonic_ns()};"'])
 
     yield publish
-    for name, rdtype in ((POLICY_HOST, "A"), (DOMAIN, "MX"), (f"_mta-sts.{DOMAIN}", "TXT")):
+    for name, rdtype in ((POLICY_HOST, "A"), (DOMAIN, "MX"), (NEIGHBOUR, "MX"), (f"_mta-sts.{DOMAIN}", "TXT")):
         lab.withdraw(name, rdtype)
     two_host.run(["systemctl", "stop", "policy-server"])
     two_host.run(["systemctl", "start", "nginx"])
@@ -86,8 +88,8 @@ def waits(host, reason: str) -> None:
     host.run(["postsuper", "-d", "ALL"])
 
 
-def send(alice) -> None:
-    recipient = f"someone@{DOMAIN}"
+def send(alice, domain: str = DOMAIN) -> None:
+    recipient = f"someone@{domain}"
     assert submit(alice, recipient, messages.encrypted(alice.address, recipient)) is None
 
 
@@ -102,20 +104,27 @@ def test_mail_goes_to_a_server_that_the_policy_names(one_host, alice, policy):
 def test_while_the_resolver_is_away_mail_waits(one_host, alice, policy):
     one_host.run(["systemctl", "stop", "postfix-mta-sts-resolver"])
     try:
-        send(alice)
+        # To the other domain there is a connection, which was made by its policy.
+        send(alice, NEIGHBOUR)
         waits(one_host, "TLS")
     finally:
         one_host.run(["systemctl", "start", "postfix-mta-sts-resolver"])
 
 
-def test_mail_waits_where_no_server_is_named_by_the_policy(one_host, alice, policy):
-    """The MX record is unsigned DNS: whoever forges it has a certificate for the name in it."""
+def test_mail_waits_where_no_server_is_named_by_the_policy(one_host, two_host, alice, policy):
+    """The MX record is unsigned DNS: whoever forges it has a certificate for the name in it.
+
+    A connection to that server, kept for a domain without a policy, changes nothing.
+    """
     policy("mx.policy.test")
     one_host.run(["systemctl", "stop", "postfix-mta-sts-resolver"])
     one_host.run(["rm", "-f", "/var/lib/mta-sts/cache.db"])
     one_host.run(["systemctl", "start", "postfix-mta-sts-resolver"])
     # An smtp(8) process keeps what it was told for half a minute.
     one_host.run(["systemctl", "restart", "postfix"])
+    send(alice, NEIGHBOUR)
+    assert b"Relay access denied" in inbox(alice)[0]
+    assert kept_connections(one_host, two_host)
     send(alice)
     waits(one_host, "not verified")
 

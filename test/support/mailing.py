@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from _modules import chatmail_dkim
-from test.lab import Lab
+from test.lab import Host, Lab
 from test.relay.delivery import User
 from test.relay.deploy import quoted_strings
 from test.support.mail_clients import ImapClient, ImapError, port_25, send, submission
@@ -91,6 +91,12 @@ def foreign_domain(lab: Lab, directory: Path) -> Iterator[ForeignDomain]:
     yield ForeignDomain("foreign.test", path.read_bytes())
     for name in names:
         lab.withdraw(name, "TXT")
+
+
+def kept_connections(source: Host, target: Host) -> set[str]:
+    """The local addresses of the connections that one host's Postfix has to another host's."""
+    found = source.run(["ss", "-Htn", "state", "established", "dst", f"{target.ipv4}", "dport", "=", ":25"]).stdout
+    return {line.split()[2] for line in found.splitlines()}
 
 
 def metadata_entry(client: ImapClient, mailbox: str, name: str) -> str | None:
