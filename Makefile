@@ -67,6 +67,9 @@ bench-filter: $(TESTS) lab-up    ## messages a second with the filter, beside th
 bench-delivery: $(TESTS) lab-up  ## time from DATA's answer to the IDLE notice, with 300 further idle clients
 	$(PY) -m test.bench.delivery
 
+bench-federation: $(TESTS) lab-deps  ## the same between two relays, 50 ms apart each way too, by each way: make bench-federation [QUICK=1]
+	$(PY) -m test.bench.federation $(if $(QUICK),--quick)
+
 bench-notifier: $(TESTS)   ## pushes a second to a server that takes 100 ms, and the service's memory
 	$(PY) -m test.bench.notifier
 
@@ -124,5 +127,5 @@ $(VENV)/tests: test/requirements.txt $(VENV)/installed
 	@touch $@
 
 .PHONY: help relay apply migrate web test lint docs unit fuzz integration online bench bench-filter bench-delivery \
-    bench-notifier bench-doveauth bench-expire bench-load bench-attack bench-restarts storm lab-deps lab-up lab-down lab-iroh \
+    bench-federation bench-notifier bench-doveauth bench-expire bench-load bench-attack bench-restarts storm lab-deps lab-up lab-down lab-iroh \
     lab-ssh venv
