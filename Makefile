@@ -70,6 +70,9 @@ bench-delivery: $(TESTS) lab-up  ## time from DATA's answer to the IDLE notice, 
 bench-federation: $(TESTS) lab-deps  ## the same between two relays, 50 ms apart each way too, by each way: make bench-federation [QUICK=1]
 	$(PY) -m test.bench.federation $(if $(QUICK),--quick)
 
+bench-queue: $(TESTS) lab-deps  ## mail to a relay while 10,000 messages to dead destinations wait: make bench-queue [QUICK=1]
+	$(PY) -m test.bench.queue $(if $(QUICK),--quick)
+
 bench-notifier: $(TESTS)   ## pushes a second to a server that takes 100 ms, and the service's memory
 	$(PY) -m test.bench.notifier
 
@@ -127,5 +130,5 @@ $(VENV)/tests: test/requirements.txt $(VENV)/installed
 	@touch $@
 
 .PHONY: help relay apply migrate web test lint docs unit fuzz integration online bench bench-filter bench-delivery \
-    bench-federation bench-notifier bench-doveauth bench-expire bench-load bench-attack bench-restarts storm lab-deps lab-up lab-down lab-iroh \
+    bench-federation bench-queue bench-notifier bench-doveauth bench-expire bench-load bench-attack bench-restarts storm lab-deps lab-up lab-down lab-iroh \
     lab-ssh venv

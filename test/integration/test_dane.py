@@ -10,9 +10,10 @@ from aiosmtpd.controller import Controller
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from test.integration.test_mta_sts import self_signed, waits
+from test.integration.test_mta_sts import waits
 from test.lab.layout import BRIDGE_NUMBER, SIGNED_ZONE
 from test.support import messages
+from test.support.certificates import self_signed
 from test.support.mailing import ARRIVAL_TIMEOUT_S, submit
 
 ZONE = SIGNED_ZONE.removesuffix(".")

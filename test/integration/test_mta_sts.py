@@ -1,14 +1,11 @@
 """Mail to a domain with an MTA-STS policy goes to the servers that the policy names, or waits (RFC 8461)."""
 
-import datetime
 import time
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from test.support import messages
+from test.support.certificates import self_signed
 from test.support.mailing import inbox, kept_connections, submit
 from test.support.waiting import wait_until
 
@@ -25,27 +22,6 @@ server = http.server.ThreadingHTTPServer(("", 443), handler)
 server.socket = context.wrap_socket(server.socket, server_side=True)
 server.serve_forever()
 """
-
-
-def self_signed(name: str) -> tuple[bytes, bytes]:
-    """A certificate for ``name`` and certificate with key, both PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.UTC)
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return certificate, certificate + pem
 
 
 @pytest.fixture(scope="module")
