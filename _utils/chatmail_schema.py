@@ -163,6 +163,12 @@ def _contradictions(settings):
             f"username_min_length: found {shortest}, allowed is at most username_max_length, which is {longest}; "
             "as it is nobody could create an address."
         )
+    local_part, at, domain = settings["operator_address"].rpartition("@")
+    if at and (domain.lower() != settings["mail_domain"] or local_part in ("postmaster", "abuse")):
+        yield (
+            f"operator_address: found {settings['operator_address']}, allowed is an address that you have made at "
+            f"{settings['mail_domain']}, other than postmaster and abuse."
+        )
     if settings["rename_from"] == settings["mail_domain"]:
         yield "rename_from: found the mail_domain itself, allowed is an earlier one of this relay; or remove the line."
     if not settings["acme_directory_url"]:

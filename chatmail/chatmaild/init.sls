@@ -37,10 +37,10 @@ chatmaild-source:
     "max_mailbox_size_mb tmpfs_index echobot_address"),
   ("filtermail", "filtermail:OutgoingSettings",
     "mail_domain mailboxes_dir max_message_size max_user_send_per_minute max_user_send_burst_size " ~
-    "passthrough_senders echobot_address echobot passthrough_recipients filtermail_host " ~
+    "passthrough_senders echobot_address echobot passthrough_recipients operator_address filtermail_host " ~
     "postfix_host postfix_reinject_port"),
   ("filtermail-incoming", "filtermail:IncomingSettings",
-    "mail_domain mailboxes_dir max_message_size filtermail_host " ~
+    "mail_domain mailboxes_dir max_message_size operator_address filtermail_host " ~
     "postfix_host postfix_reinject_port_incoming"),
   ("fsreport", "fsreport:Settings", "mail_domain mailboxes_dir tmpfs_index"),
   ("lastlogin", "lastlogin:Settings", "mail_domain mailboxes_dir echobot_address"),

@@ -156,6 +156,7 @@ RESTARTS = {
     "max_smtp_connections": "nginx postfix@-",
     "passthrough_senders": "filtermail",
     "passthrough_recipients": "filtermail",
+    "operator_address": "filtermail filtermail-incoming",
     "tls_external_cert_and_key": "chatmail-newemail dovecot nginx postfix@-",
     "fallback_resolver": "postfix@-",
     "disable_ipv6": "coturn dovecot nginx postfix@- unbound",

@@ -32,6 +32,7 @@ chatmail:
     Verein "Chat: für alle" e.V. {{ '{{ 1 }}' }}
     Straße 1 🏠
   privacy_mail: privacy@example.org
+  operator_address: operator1@chat.example.org
   contact: https://i.delta.chat/#0123ABCD&a=operator%40chat.example.org
   privacy_pdo: Ł. O'Neil <pdo@example.org>
   privacy_supervisor: '# not a comment: %n $x'

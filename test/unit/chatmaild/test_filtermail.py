@@ -752,6 +752,59 @@ def test_no_other_spelling_gets_around_the_flag(incoming, recipient):
     assert incoming.mail(CAROL, recipient, messages.plain(CAROL, ALICE)) == ENCRYPTION_NEEDED
 
 
+OPERATOR = f"operator1@{DOMAIN}"
+
+
+def reached(relay) -> list[bytes]:
+    """The recipients of what was handed on last."""
+    return [command for command in relay.next.delivered[-1].commands if command.startswith(b"RCPT")]
+
+
+@pytest.mark.parametrize("role", ["postmaster", "Abuse", "abuse+x", '"postmaster"'])
+def test_cleartext_to_a_role_reaches_the_operator(start_filter, role):
+    relay = start_filter("incoming", operator_address=OPERATOR)
+    relay.flag(OPERATOR, "enforceE2EEincoming")
+    to = f"{role}@{DOMAIN}"
+    assert relay.mail(CAROL, to, messages.plain(CAROL, to)) == "250 OK"
+    assert reached(relay) == [f"RCPT TO:<{OPERATOR}>".encode()]
+
+
+def test_cleartext_reaches_roles_alone(start_filter):
+    relay = start_filter("incoming", operator_address=OPERATOR)
+    relay.flag(ALICE, "enforceE2EEincoming")
+    relay.flag(OPERATOR, "enforceE2EEincoming")
+    role = f"postmaster@{DOMAIN}"
+    for to in ([OPERATOR], [role, OPERATOR], [role, ALICE], [f"postmaster.x@{DOMAIN}", ALICE]):
+        assert relay.mail(CAROL, to, messages.plain(CAROL, role)) == ENCRYPTION_NEEDED
+    assert relay.mail(CAROL, [role, ALICE, f"abuse@{DOMAIN}"], messages.encrypted(CAROL, ALICE)) == "250 OK"
+    assert reached(relay) == [f"RCPT TO:<{to}>".encode() for to in (ALICE, OPERATOR)]
+
+
+def test_without_an_operator_roles_are_addresses_as_others(incoming):
+    role = f"postmaster@{DOMAIN}"
+    incoming.flag(role, "enforceE2EEincoming")
+    assert incoming.mail(CAROL, role, messages.plain(CAROL, role)) == ENCRYPTION_NEEDED
+
+
+def test_one_domain_does_not_flood_the_operator(start_filter):
+    relay = start_filter("incoming", operator_address=OPERATOR)
+    role = f"abuse@{DOMAIN}"
+    replies = [relay.mail(CAROL, role, messages.plain(CAROL, role)) for _ in range(11)]
+    assert replies[:10] == ["250 OK"] * 10
+    assert replies[10].startswith("450 4.7.1: Too much mail")
+    other = "someone@other.example"
+    assert relay.mail(other, role, messages.plain(other, role)) == "250 OK"
+    assert relay.mail(CAROL, ALICE, messages.encrypted(CAROL, ALICE)) == "250 OK"
+
+
+def test_users_write_to_roles_of_their_relay_in_cleartext(start_filter):
+    relay = start_filter("outgoing", operator_address=OPERATOR)
+    assert relay.mail(ALICE, f"abuse@{DOMAIN}", messages.plain(ALICE, ALICE)) == "250 OK"
+    assert reached(relay) == [f"RCPT TO:<{OPERATOR}>".encode()]
+    for to in ([f"abuse@{DOMAIN}", CAROL], ["abuse@example.org"], [OPERATOR]):
+        assert relay.mail(ALICE, to, messages.plain(ALICE, CAROL)) == ENCRYPTION_NEEDED
+
+
 def test_a_sender_that_is_not_the_author_gets_no_bounce(incoming):
     message = messages.encrypted(CAROL, ALICE)
     for sender in ["CAROL@example.net", "SRS0=x=y=example.net=carol@forwarder.test", ""]:

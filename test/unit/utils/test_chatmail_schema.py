@@ -293,6 +293,20 @@ def test_a_relay_that_nobody_can_be_asked_about_is_told_of():
 
 
 @pytest.mark.parametrize(
+    ("address", "fits"),
+    [
+        ("operator1@chat.example.org", True),
+        ("", True),
+        ("operator1@example.org", False),
+        ("abuse@chat.example.org", False),
+    ],
+)
+def test_the_operators_address_is_one_of_this_relay(address, fits):
+    found = chatmail_schema.problems(SCHEMA, {"mail_domain": "chat.example.org", "operator_address": address})
+    assert [problem.startswith("operator_address: found") for problem in found] == ([] if fits else [True])
+
+
+@pytest.mark.parametrize(
     ("contact", "fits"),
     [
         ("me@example.org", True),

@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 from .. import ip_address
 from ..http import server as http_server
+from ..limits.rate_limit import RateLimiter
 from ..message import dkim, mime
 from ..message.address import decode, is_literal, parse_path
 from ..resolver import Resolver
@@ -14,7 +15,11 @@ from ..smtp.data import stuff
 from ..smtp.server import RECIPIENTS_MAX
 from .authentication import Authenticator
 from .role import Filter, Run
-from .rules import Refused, Settings, delivery_address, from_address, incoming_rules, is_bounce
+from .rules import Refused, Settings, delivery_address, from_address, incoming_rules, is_bounce, is_role
+
+# How much one domain may write to postmaster and abuse, which need no encryption: a burst, then so many a minute. All
+# together ten times that.
+ROLE_PER_MINUTE, ROLE_BURST = 1, 10
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +30,8 @@ class IncomingFilter(Filter):
     def __init__(self, config: Settings, destination: Destination) -> None:
         super().__init__(config, incoming_rules, destination)
         self._authenticator = Authenticator(config.mail_domain, Resolver(seconds=dkim.DNS_S))
+        self._domains = RateLimiter(ROLE_PER_MINUTE, ROLE_BURST)
+        self._operator = RateLimiter(10 * ROLE_PER_MINUTE, 10 * ROLE_BURST)
 
     async def _authenticate(self, message: mime.Entity, envelope: Envelope, run: Run) -> None:
         author = from_address(message)
@@ -38,6 +45,11 @@ class IncomingFilter(Filter):
         except dkim.TryAgain as reason:
             logger.info("Incoming: %s", reason)
             raise Refused(replies.authentication_failed_for_now(reason)) from reason
+        if any(is_role(self._config, to) for to in envelope.recipients):
+            domain = author.rpartition("@")[2].lower()
+            # Who has many domains does not flood the operator with each.
+            if not (self._domains.allow(domain) and self._operator.allow("")):
+                raise Refused(replies.too_much_mail(author))
 
 
 class HttpDelivery:

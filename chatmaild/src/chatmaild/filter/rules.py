@@ -19,6 +19,8 @@ from ..smtp.data import InvalidData, unstuff
 
 SECUREJOIN_REQUESTS = (b"vc-request", b"vg-request")
 SECUREJOIN_TEXT_MAX = 1000  # octets
+# At which every domain is to be reached (RFC 5321 section 4.5.1, RFC 2142 section 4).
+ROLES = ("postmaster", "abuse")
 
 _ROUTING = frozenset("@%!")  # in a local part Postfix may read them as a way to another host
 _QUOTED_PAIR = re.compile(r"\\(.)")  # RFC 5321 section 4.1.2
@@ -33,6 +35,7 @@ class Settings(Config):
     max_message_size: int  # octets
     filtermail_host: str
     postfix_host: str
+    operator_address: str  # gets mail to the roles; "" for nobody
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +105,13 @@ def outgoing_rules(config: OutgoingSettings, envelope: Envelope, message: mime.E
         or is_securejoin_request(message)
         or any(same(envelope.sender, item) for item in config.passthrough_senders)
         or is_autocrypt_setup(message, envelope.sender, recipients)
-        or all(passes_recipient(config, to) for to in recipients)
+        or all(is_role(config, to) or passes_recipient(config, to) for to in recipients)
     ):
         logger.info("Rejected unencrypted mail")
         raise Refused(why_not)
     if is_disabled(config, envelope.sender):
         recipients = []
-    return Envelope(envelope.sender, recipients)
+    return Envelope(envelope.sender, to_operator(config, recipients))
 
 
 def incoming_rules(config: Settings, envelope: Envelope, message: mime.Entity) -> Envelope:
@@ -123,13 +126,13 @@ def incoming_rules(config: Settings, envelope: Envelope, message: mime.Entity) -
         logger.info("Incoming: Filtering mailer-daemon message from %s", replies.one_line(author))
     else:
         logger.info("Incoming: Filtering unencrypted mail.")
-        enforced = is_literal(author) or any(enforces_e2ee(config, to) for to in recipients)
+        enforced = is_literal(author) or any(enforces_e2ee(config, to) for to in recipients if not is_role(config, to))
         if enforced and not is_securejoin_request(message):
             logger.info("Rejected unencrypted mail")
             raise Refused(why_not)
     # Forwarders rewrite the sender, forgers choose it: no bounce may go to an address that is not the author's.
     sender = envelope.sender if same(author, envelope.sender) else ""
-    return Envelope(sender, recipients)
+    return Envelope(sender, to_operator(config, recipients))
 
 
 def from_address(message: mime.Entity) -> str:
@@ -207,6 +210,24 @@ def passes_recipient(config: OutgoingSettings, recipient: str) -> bool:
         address == item or (item.startswith("@") and address.endswith(item))
         for item in map(str.lower, config.passthrough_recipients)
     )
+
+
+def is_role(config: Settings, recipient: str) -> bool:
+    """Whether `recipient` is one of the ROLES of this relay, and somebody gets their mail."""
+    try:
+        local_part, _, domain = delivery_address(config, recipient).rpartition("@")
+    except ValueError:
+        return False
+    return bool(config.operator_address) and domain == config.mail_domain and local_part in ROLES
+
+
+def to_operator(config: Settings, recipients: list[str]) -> list[str]:
+    """The recipients with the operator's address in the place of roles."""
+    found = [to for to in recipients if not is_role(config, to)]
+    operator = config.operator_address
+    if len(found) < len(recipients) and operator not in found and not is_disabled(config, operator):
+        found.append(operator)
+    return found
 
 
 def is_disabled(config: Settings, address: str) -> bool:
