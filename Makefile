@@ -94,6 +94,9 @@ bench-restarts: $(TESTS) lab-deps  ## 1,000 logins and messages while each of ou
 storm: $(TESTS) lab-up   ## mail while daemons and hosts are killed, then full disks and the like: make storm [MESSAGES=10000] [SEED=]
 	$(PY) -m test.storm $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(SEED),--seed $(SEED))
 
+first-hour: $(TESTS) lab-deps  ## docs/first-relay.md, command by command, on a bare host: from clone to two clients that talk
+	$(PY) -m test.first_hour
+
 lab-deps: $(TESTS)   ## what the lab and its tests need from Debian
 	$(LAB) deps
 
@@ -130,5 +133,5 @@ $(VENV)/tests: test/requirements.txt $(VENV)/installed
 	@touch $@
 
 .PHONY: help relay apply migrate web test lint docs unit fuzz integration online bench bench-filter bench-delivery \
-    bench-federation bench-queue bench-notifier bench-doveauth bench-expire bench-load bench-attack bench-restarts storm lab-deps lab-up lab-down lab-iroh \
-    lab-ssh venv
+    bench-federation bench-queue bench-notifier bench-doveauth bench-expire bench-load bench-attack bench-restarts storm \
+    first-hour lab-deps lab-up lab-down lab-iroh lab-ssh venv

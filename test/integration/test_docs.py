@@ -14,6 +14,7 @@ from test.integration.conftest import PERMISSIVE
 from test.lab import Host, Lab
 from test.lab.nameserver import relay_settings
 from test.salt.minion import CHECKOUT
+from test.support.pages import commands
 
 PAGES = sorted((CHECKOUT / "docs").glob("*.md"))
 
@@ -88,15 +89,6 @@ ELSEWHERE = {
         for switch in ("on=True", "on=False")
     },
 }
-
-
-def commands(page: str) -> list[str]:
-    """The commands of a page's blocks: all lines of ``sh``, and those with root's prompt of ``console``."""
-    found = []
-    for indent, language, block in re.findall(r"(?ms)^( *)```(sh|console)\n(.*?)^ *```$", page):
-        lines = [line.removeprefix(indent) for line in block.replace("\\\n", " ").splitlines()]
-        found += lines if language == "sh" else [line[2:] for line in lines if line.startswith("# ")]
-    return found
 
 
 def all_commands() -> dict[str, None]:
