@@ -100,11 +100,14 @@ def record(key_table=KEY_TABLE):
     return keys.record(domain, active, key)
 
 
-def records(directory=DIRECTORY):
+def records(directory=DIRECTORY, domain=None):
     """
     Return the TXT records of all keys on the host, as :func:`record` does, each with ``use``: "now" for the key that
     signs; "next" for the one that takes its place; "past" for one whose signatures are still on their way, with the day
     ``until`` which they are (ISO 8601); or "over" for one that may go, with an empty ``value``.
+
+    domain
+        Whose records; by default, that of OpenDKIM's KeyTable, which an apply makes later than the key.
 
     CLI Example:
 
@@ -112,7 +115,7 @@ def records(directory=DIRECTORY):
 
         salt-ssh relay chatmail_dkim.records
     """
-    return keys.records(directory)
+    return keys.records(directory, domain)
 
 
 def next_key(directory=DIRECTORY):

@@ -67,7 +67,7 @@ def facts(settings=None):
     """
     settings = settings or _settings()
     try:
-        dkim = __salt__["chatmail_dkim.records"]()
+        dkim = __salt__["chatmail_dkim.records"](domain=settings["mail_domain_bare"])
     except (CommandExecutionError, KeyError):
         # Before the first apply there is neither a key nor what reads it.
         dkim = None
@@ -189,8 +189,10 @@ def publish(settings=None, known=None, initial=False, seconds=120):
     The pillar names the server (``dns_update_server``) and a key file (``dns_update_key_file``). Where the file is not
     on this host, the salt-ssh that applies states to it is asked: the key stays on that machine.
 
-    settings, known, initial
+    settings, known
         As in :func:`check`.
+    initial
+        Publish only what a certificate authority needs to find; nothing else is missed, though all is told.
     seconds
         How long to wait.
 
@@ -208,10 +210,11 @@ def publish(settings=None, known=None, initial=False, seconds=120):
     if settings["ipv4_relay"]:
         return {"success": True, "result": _nothing(settings), "published": {}, "check": Survey.NOTHING}
     known = known or facts(settings)
-    settings, wanted = _relay(settings, known, initial)
     if not _publishable(settings):
-        result = Survey(wanted, _start(settings)).as_result()
+        # All that is to be entered is told by whatever stops first.
+        result = Survey(_relay(settings, known)[1], _start(settings)).as_result(initial=initial)
         return {"success": result["success"], "result": result["report"], "published": {}, "check": result}
+    settings, wanted = _relay(settings, known, initial)
     server, key_file = settings["dns_update_server"], settings["dns_update_key_file"]
     if Path(key_file).exists():
         published, survey = publish_records(wanted, _start(settings), server, key_file, seconds=seconds)

@@ -37,6 +37,7 @@ CHECKS = (
     mail.PLUGIN,
     names.SERVED,
     names.NAMES,
+    names.REVERSE,
     mail.QUEUE,
     mail.CLIENTS,
     ATTACKS,

@@ -7,7 +7,7 @@ def __virtual__():
     return "chatmail_dns"
 
 
-def published(name, settings, initial=False, seconds=120):
+def published(name, settings, initial=False, seconds=120, reached=()):
     """
     All authoritative servers of the mail domain serve the records that the relay must have.
 
@@ -24,9 +24,13 @@ def published(name, settings, initial=False, seconds=120):
     settings
         Those of ``map.jinja``.
     initial
-        Only what a certificate authority needs to find, to be asked before it is.
+        Miss only what a certificate authority needs to find, to be asked before it is; all that is missing is told.
     seconds
         How long to wait until what was published is served.
+    reached
+        Addresses by which the controller came (list of text), for a host that does not know its own.
+
+    Recommended records that are missing are a warning.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     if "chatmail_dns.check" not in __salt__:
@@ -53,7 +57,28 @@ def published(name, settings, initial=False, seconds=120):
             record: {"old": lines[record]["found"], "new": lines[record]["wanted"]} for record in found["unpublished"]
         }
         return ret | {"result": None, "changes": changes, "comment": f"The records would be published on {server}."}
+    lacking = [record for record, line in found["recommended"].items() if line["status"] in ("missing", "wrong")]
+    if lacking and found["success"] and not initial:
+        ret["warnings"] = [
+            f"Recommended DNS records are missing or wrong: {', '.join(lacking)}. ./relay dns shows them."
+        ]
     if not found["success"]:
         ret["result"] = False
-        ret["comment"] += "\nThen apply again: it goes on from here."
+        known = __salt__["chatmail_dns.facts"](settings)
+        ret["comment"] += _unknown_addresses(settings, known, reached) + "\nThen apply again: it goes on from here."
     return ret
+
+
+def _unknown_addresses(settings, known, reached):
+    """What to do where the host is behind address translation."""
+    if known["ipv4"] is not None or known["ipv6"]:
+        return ""
+    domain = settings["mail_domain_bare"]
+    text = (
+        "\nThe host has no public address of its own: it is behind address translation. Name the address at which "
+        f"people reach it in the pillar, as public_addresses, and enter it as the A (or AAAA) record of {domain}."
+    )
+    if not reached:
+        return text
+    records = "\n".join(f"{domain}. 3600 IN {'AAAA' if ':' in one else 'A'} {one}" for one in reached)
+    return f"{text}\nssh reached it at {', '.join(reached)}. If people do, too:\npublic_addresses: {reached}\n{records}"

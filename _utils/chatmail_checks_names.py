@@ -4,6 +4,7 @@ Checks of the relay's names: its certificate, as it lies on the host and as it i
 
 import functools
 import re
+import socket
 
 from chatmail_checks import Check, Finding
 from chatmail_words import one_line
@@ -104,6 +105,37 @@ def _judge_names(facts, relay):
     return f"{len(required)} required and {len(recommended)} recommended records", found
 
 
+def _collect_reverse(relay):
+    """The names of the relay's public addresses (RFC 1035 section 3.5): lists by address, empty where there is none."""
+    if relay.settings["ipv4_relay"] or not relay.settings["dns_check"]:
+        return {}
+    known = relay.call["chatmail_dns.facts"](relay.settings)
+    return {address: _reverse(address) for address in [*(known["ipv4"] or ()), *(known["ipv6"] or ())]}
+
+
+def _reverse(address):
+    try:
+        name, aliases, _ = socket.gethostbyaddr(address)
+    except OSError:
+        return []
+    return [name.rstrip("."), *aliases]
+
+
+def _judge_reverse(facts, relay):
+    domain = relay.settings["mail_domain_bare"]
+    other = {address: names for address, names in facts.items() if domain not in names}
+    found = [
+        Finding(
+            "note",
+            "reverse-name",
+            f"the reverse name (PTR) of {address} is {', '.join(names) or 'missing'}: many mail servers mistrust that",
+            f"set it to {domain} at the provider of the host; it is no record of the domain's zone",
+        )
+        for address, names in other.items()
+    ]
+    return ", ".join(facts) or "no public address is known", found
+
+
 CERTIFICATE = Check(
     "certificate",
     _collect_certificate,
@@ -126,3 +158,4 @@ NAMES = Check(
     figures=lambda facts: (facts and {kind: len(facts[kind]) for kind in ("required", "recommended")}) or {},
     slow=True,
 )
+REVERSE = Check("reverse", _collect_reverse, _judge_reverse, slow=True)

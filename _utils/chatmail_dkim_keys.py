@@ -50,11 +50,12 @@ def problem(key):
 
 
 def make(key):
-    """Make an RSA key and write it to ``key`` (path, mode 0600), which must not exist."""
+    """Make an RSA key and write it to ``key`` (path, mode 0600), which must not exist; its directory need not."""
     pem = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
     try:
+        Path(key).parent.mkdir(mode=0o700, exist_ok=True)
         create(key, pem)
     except FileExistsError as error:
         raise CommandExecutionError(f"{key} exists; it is not replaced") from error
@@ -91,10 +92,14 @@ def number(name):
     return int(match[1] or 1) if match else 0
 
 
-def records(directory):
+def records(directory, domain=None):
     """Return the records of all keys in ``directory`` with their use; see ``chatmail_dkim.records``."""
-    table = Path(directory, "KeyTable")
-    domain, active, key = signing(table)
+    table, first = Path(directory, "KeyTable"), Path(directory, f"{SELECTOR}.private")
+    if domain and not table.exists() and first.exists():
+        return [record(domain, SELECTOR, first) | {"use": "now"}]
+    signs, active, key = signing(table)
+    # A rename changes the table in the middle of an apply.
+    domain = domain or signs
     found = [record(domain, active, key) | {"use": "now"}]
     end = table.stat().st_mtime + GRACE_S
     until = time.strftime("%Y-%m-%d", time.gmtime(end))

@@ -7,9 +7,11 @@ host while it applies (``_wrapper``), and reads requests from there: one line of
 
 import contextlib
 import errno
+import ipaddress
 import json
 import os
 import select
+import socket
 import time
 from pathlib import Path
 
@@ -20,6 +22,19 @@ DIRECTORY = Path("/run/chatmail-controller")
 
 class NoController(CommandExecutionError):
     """No salt-ssh is connected that could do what is asked."""
+
+
+def reached(host):
+    """
+    Return the public addresses by which this machine, the controller, reaches ``host`` (name or address for ssh).
+
+    Returns a list of text, empty where there are none, or where ssh alone knows the name (ssh_config(5)).
+    """
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(host, 22, type=socket.SOCK_STREAM)}
+    except OSError:
+        return []
+    return sorted(address for address in found if ipaddress.ip_address(address).is_global)
 
 
 def ask(request, seconds, directory=DIRECTORY):

@@ -46,10 +46,13 @@ def _told(line, bad_mark, name_width):
     remark = line.get("remark", "")
     if line["status"] not in _BAD_RECORD:
         return [_cut(head + line["found"]), *([_wrapped(_INDENT + remark)] if remark else [])]
-    if line["status"] == "missing" and not remark:
+    if line["status"] == "missing" and not remark and "enter" in line:
         return [_cut(f"{head}missing: {line['wanted']}")]
     texts = [_wrapped(f"{head}{line['status']}{': ' if remark else ''}{remark}")]
-    texts += [_cut(f"{_INDENT}{what:<7} {line[what]}") for what in ("wanted", "found") if line["status"] != "unknown"]
+    # What is not known yet is said by what to do.
+    if line["status"] == "wrong" or remark:
+        told = ("wanted", "found") if line["status"] != "unknown" else ()
+        texts += [_cut(f"{_INDENT}{what:<7} {line[what]}") for what in told]
     return [*texts, _wrapped(_INDENT + line["do"])]
 
 

@@ -49,6 +49,21 @@ def functions(module, here=None):
     return found
 
 
+def reached():
+    """
+    Return the public addresses by which this machine reaches the target (list of text), see ``chatmail_session``.
+
+    CLI Example:
+
+    .. code-block:: jinja
+
+        {{ salt["chatmail_controller.reached"]() | json }}
+    """
+    # Salt gives wrappers no way to import a util.
+    utils = salt.loader.utils(__opts__, whitelist=["chatmail_session"])
+    return utils["chatmail_session.reached"](__salt__.kwargs["host"])
+
+
 def attend(settings):
     """
     Hold the target's lock and do what its states ask for, until this run of salt-ssh ends.

@@ -6,7 +6,6 @@ Called again, it goes on: what was written stays as it is, also where it has bee
 
 import argparse
 import ipaddress
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import yaml
 
 import chatmail_schema
 import chatmail_zone
+from chatmail_session import reached
 from tools.errors import ApplyError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -160,18 +160,6 @@ def _advice(target, said: str) -> str:
     return target.next_step(said)
 
 
-def public(own: Sequence[str], host: str) -> list[str]:
-    """Return the global addresses by which ``host`` is reached, where none of its ``own`` is one; else nothing."""
-    if any(ipaddress.ip_address(address).is_global for address in own):
-        return []
-    try:
-        reached = {entry[4][0] for entry in socket.getaddrinfo(host, 22, type=socket.SOCK_STREAM)}
-    except OSError:
-        # A name that only ssh knows (ssh_config(5)).
-        return []
-    return sorted(address for address in reached if ipaddress.ip_address(address).is_global)
-
-
 def records(settings: dict, own: Sequence[str]) -> str:
     """Return the records to publish as a zone file, as far as they are known before the first apply."""
     effective = chatmail_schema.effective(schema(), settings)
@@ -209,7 +197,8 @@ def begin(options: argparse.Namespace, checkout: Path) -> None:
     own = addresses(answers.name, checkout)
     print(f"ssh to {answers.host} works.\n")
     settings = _settings(answers) | pillar
-    if (found := public(own, answers.host)) and "public_addresses" not in settings:
+    hidden = not any(ipaddress.ip_address(address).is_global for address in own)
+    if hidden and "public_addresses" not in settings and (found := reached(answers.host)):
         path = checkout / f"pillar/{answers.name}.sls"
         settings["public_addresses"] = found
         print(f"The host has {', '.join(own)} behind address translation, and is reached at {', '.join(found)}:")

@@ -54,17 +54,18 @@ def test_a_check_is_read_at_a_glance(lab: Lab, two_host: Host):
     assert not [line for line in lines if line.startswith(("✗", "!")) or len(line) > 74]
 
 
-def test_without_a_key_an_apply_stops_at_the_initial_records_with_what_to_enter(lab: Lab, own):
+def test_without_a_key_an_apply_stops_at_the_initial_records_with_all_that_is_to_be_entered(lab: Lab, own):
     host, settings = own
     lab.pillar(NAME, {"chatmail": settings | {"dns_update_server": None, "dns_update_key_file": None}})
     result, succeeded = call(lab, "state.apply", "chatmail.dns,chatmail.opendkim")
     assert not succeeded
     comment = state(result, "dns-initial")["comment"]
-    assert all(f"{name}.{NAME}." in comment for name in ("www", "mta-sts"))
+    entered = comment.partition("Enter at the provider")[2]
+    assert all(f"{name}.{NAME}." in entered for name in ("www", "mta-sts", "_mta-sts", "opendkim._domainkey", "_dmarc"))
+    assert f"IN MX    10 {NAME}." in entered
     assert "Then apply again" in comment
-    assert "_domainkey" not in comment
     assert state(result, "dns-published") is None
-    assert host.run(["test", "-e", "/etc/dkimkeys/opendkim.private"], check=False).returncode == 1
+    assert host.run(["test", "-e", "/usr/sbin/opendkim"], check=False).returncode == 1
 
 
 def test_with_a_key_the_next_apply_goes_on_and_others_records_stay(lab: Lab, own):

@@ -110,6 +110,26 @@ def test_a_sample_is_verified_by_the_record_alone(key, key_table, opendkim):
     assert not dkim.verify(message, dnsfunc=lambda name, timeout=5: published)
 
 
+def test_a_key_is_made_before_opendkims_package_has_made_its_directory(tmp_path):
+    made = tmp_path / "dkimkeys/opendkim.private"
+    chatmail_dkim.make_key(str(made))
+    assert chatmail_dkim.problem(str(made)) == ""
+    assert made.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_before_opendkim_has_a_table_the_record_of_the_first_key_is_known_for_a_given_domain(key, key_table):
+    (with_table,) = chatmail_dkim.records(str(key.parent))
+    key_table.unlink()
+    assert chatmail_dkim.records(str(key.parent), domain="chat.test") == [with_table]
+    with pytest.raises(CommandExecutionError):
+        chatmail_dkim.records(str(key.parent))
+
+
+def test_during_a_rename_the_record_is_that_of_the_new_domain(key, key_table):
+    (renamed,) = chatmail_dkim.records(str(key.parent), domain="new.test")
+    assert renamed["name"] == "opendkim._domainkey.new.test."
+
+
 def test_a_daemon_that_does_not_sign_is_told(key, opendkim):
     opendkim.fault = MilterError("the milter fails for now")
     with pytest.raises(CommandExecutionError, match=rf"does not sign with {key}: the milter fails for now\. See"):

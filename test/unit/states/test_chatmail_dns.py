@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("testmode")
 @pytest.fixture
 def dns():
     """What the execution module is asked and what it answers."""
-    return {"line": MISSING, "recommended": {}, "published": [], "error": None}
+    return {"line": MISSING, "recommended": {}, "published": [], "error": None, "ipv4": ["192.0.2.7"]}
 
 
 @pytest.fixture
@@ -38,13 +38,21 @@ def configure_loader_modules(testmode, dns):
         dns["line"], dns["recommended"] = RIGHT, {}
         return {"published": CHANGES, "check": check(settings, initial)}
 
-    functions = {"chatmail_dns.check": check, "chatmail_dns.publish": publish}
+    functions = {
+        "chatmail_dns.check": check,
+        "chatmail_dns.publish": publish,
+        "chatmail_dns.facts": lambda settings: {"ipv4": dns["ipv4"], "ipv6": []},
+    }
     return {chatmail_dns: {"__opts__": {"test": testmode}, "__salt__": functions}}
 
 
 @pytest.fixture
 def settings():
-    return {"dns_update_server": "192.0.2.53", "dns_update_key_file": "/etc/chatmail/tsig.key"}
+    return {
+        "mail_domain_bare": "a.test",
+        "dns_update_server": "192.0.2.53",
+        "dns_update_key_file": "/etc/chatmail/tsig.key",
+    }
 
 
 def test_right_records_are_left_alone(dns, settings):
@@ -59,6 +67,26 @@ def test_recommended_records_are_named_but_no_failure(dns, settings):
     ret = chatmail_dns.published("a", settings | {"dns_update_server": None})
     assert ret["result"] is True
     assert "a. TXT" in ret["comment"]
+    assert ret["warnings"] == ["Recommended DNS records are missing or wrong: a. TXT. ./relay dns shows them."]
+    # At the end of an apply, once.
+    assert "warnings" not in chatmail_dns.published("a", settings | {"dns_update_server": None}, initial=True)
+
+
+@pytest.mark.parametrize(
+    ("reached", "words"),
+    [
+        ((), ["behind address translation", "public_addresses", "the A (or AAAA) record of a.test"]),
+        (["9.9.9.10"], ["ssh reached it at 9.9.9.10", "public_addresses: ['9.9.9.10']", "a.test. 3600 IN A 9.9.9.10"]),
+    ],
+)
+def test_behind_address_translation_setting_record_and_the_address_of_ssh_are_named(dns, settings, reached, words):
+    dns["ipv4"] = None
+    ret = chatmail_dns.published("a", settings | {"dns_update_server": None}, reached=reached)
+    assert ret["result"] is False
+    assert [word for word in words if word not in ret["comment"]] == []
+    dns["ipv4"] = ["192.0.2.7"]
+    ret = chatmail_dns.published("a", settings | {"dns_update_server": None}, reached=reached)
+    assert "public_addresses" not in ret["comment"]
 
 
 @pytest.mark.parametrize("required", [True, False], ids=["required", "recommended"])

@@ -19,7 +19,9 @@ def serve():
     """
     servers = []
 
-    def run(text, second=None, *, faults=("", ""), wanted=WANTED, other_zones=None, signed=(), times=None):
+    def run(
+        text, second=None, *, faults=("", ""), wanted=WANTED, other_zones=None, signed=(), times=None, initial=False
+    ):
         root = "@ NS root.\nroot. A 127.0.0.2\norg. NS ns.org.\nns.org. A 127.0.0.3\n"
         root += DS.format("org.") if "org." in signed else ""
         org = "@ NS ns.org.\nns.org. A 127.0.0.3\nexample.org. NS ns1.example.org.\nexample.org. NS ns2.example.org.\n"
@@ -37,7 +39,8 @@ def serve():
             )
         )
         servers.extend(started)
-        results = [Survey(wanted, ["127.0.0.2"], port=port, seconds=20).as_result() for _ in range(times or 1)]
+        surveys = [Survey(wanted, ["127.0.0.2"], port=port, seconds=20) for _ in range(times or 1)]
+        results = [survey.as_result(initial=initial) for survey in surveys]
         return results if times else results[0]
 
     yield run

@@ -22,6 +22,15 @@ def test_name_servers_that_are_away_are_one_fault():
     assert "cannot be asked: no answer" in finding.what
 
 
+def test_a_reverse_name_of_another_host_is_noted_with_who_can_change_it():
+    domain = "chat.example.org"
+    assert judged("reverse", {"192.0.2.7": [domain]}, mail_domain_bare=domain) is None
+    for names, told in (([], "is missing"), (["static-7.example.net"], "is static-7.example.net")):
+        finding = judged("reverse", {"192.0.2.7": names}, mail_domain_bare=domain)
+        assert (finding.level, f"(PTR) of 192.0.2.7 {told}" in finding.what) == ("note", True)
+        assert f"set it to {domain} at the provider of the host" in finding.do
+
+
 def served(days, *places):
     places = [dict(zip(("port", "daemon"), place.split(), strict=True)) for place in places]
     return {"names": ["chat.test"], "issuer": "itself", "days_left": days, "places": places}

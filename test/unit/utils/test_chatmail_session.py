@@ -7,7 +7,7 @@ import threading
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from chatmail_session import NoController, ask
+from chatmail_session import NoController, ask, reached
 
 
 @pytest.fixture
@@ -34,6 +34,12 @@ def controller(tmp_path):
         thread.join()
     for descriptor in descriptors.values():
         os.close(descriptor)
+
+
+def test_only_public_addresses_count_as_those_by_which_a_host_is_reached():
+    assert reached("9.9.9.10") == ["9.9.9.10"]
+    assert reached("127.0.0.1") == []
+    assert reached("known to ssh alone") == []
 
 
 def test_a_host_gets_the_controllers_answer(controller, tmp_path):

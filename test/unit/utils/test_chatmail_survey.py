@@ -36,6 +36,14 @@ def test_a_right_zone_is_right(serve):
     }
 
 
+def test_an_apply_misses_initial_records_alone_at_its_beginning_but_tells_all(serve):
+    for missing, success in (("DKIM1", True), ("CNAME", False)):
+        result = serve(without(missing), initial=True)
+        assert result["success"] is success
+        assert "not right" in result["result"]
+        assert "missing" in result["report"]
+
+
 @pytest.mark.parametrize("signed", [(), ("org.",), ("example.org.",)])
 def test_the_key_is_pinned_only_where_the_zone_is_signed_up_to_the_root(serve, signed):
     assert TLSA_LINE not in statuses(serve(without("TLSA"), wanted=ALL, signed=signed))
