@@ -22,8 +22,13 @@ def write_settings(path: Path, **given) -> Path:
     pillar = {key: value for key, value in given.items() if key in SCHEMA and _is_allowed(value, SCHEMA[key])}
     values = chatmail_schema.effective(SCHEMA, pillar)
     values |= {key: value for key, value in given.items() if key not in pillar}
-    path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items() if value is not None))
+    path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items() if _is_toml(value)))
     return path
+
+
+def _is_toml(value: object) -> bool:
+    """Whether JSON has the value in the form of TOML; no service reads one of another."""
+    return value is not None and not (isinstance(value, list) and any(isinstance(item, dict) for item in value))
 
 
 def _is_allowed(value: object, spec: dict) -> bool:
