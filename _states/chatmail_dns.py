@@ -2,6 +2,8 @@
 
 from salt.exceptions import CommandExecutionError
 
+from chatmail_words import records_text
+
 
 def __virtual__():
     return "chatmail_dns"
@@ -48,7 +50,7 @@ def published(name, settings, initial=False, seconds=120, reached=()):
     found, ret["changes"] = done["check"], done["published"]
     lines = found["required"] | found["recommended"]
     right = all(line["status"] in ("ok", "differs") for line in lines.values())
-    ret["comment"] = found["result"] if right else found["report"]
+    ret["comment"] = found["result"] if right else _not_right(found, settings)
     if ret["changes"]:
         ret["comment"] = f"Published: {', '.join(ret['changes'])}.\n{ret['comment']}"
     server = settings["dns_update_server"] if settings["dns_update_key_file"] else None
@@ -67,6 +69,16 @@ def published(name, settings, initial=False, seconds=120, reached=()):
         known = __salt__["chatmail_dns.facts"](settings)
         ret["comment"] += _unknown_addresses(settings, known, reached) + "\nThen apply again: it goes on from here."
     return ret
+
+
+def _not_right(found, settings):
+    """What ``check`` reports, without the records that are right."""
+    publishable = bool(settings["dns_update_server"] and settings["dns_update_key_file"])
+    wrong = [
+        [{"record": record} | line for record, line in found[kind].items() if line["status"] not in ("ok", "differs")]
+        for kind in ("required", "recommended")
+    ]
+    return f"{records_text(*wrong, publishable)}\n\n{found['result']}"
 
 
 def _unknown_addresses(settings, known, reached):

@@ -66,7 +66,9 @@ def test_recommended_records_are_named_but_no_failure(dns, settings):
     dns["line"], dns["recommended"] = RIGHT, {"a. TXT": MISSING}
     ret = chatmail_dns.published("a", settings | {"dns_update_server": None})
     assert ret["result"] is True
-    assert "a. TXT" in ret["comment"]
+    assert "! TXT   a." in ret["comment"]
+    # Those that are right are not listed.
+    assert "✓" not in ret["comment"]
     assert ret["warnings"] == ["Recommended DNS records are missing or wrong: a. TXT. ./relay dns shows them."]
     # At the end of an apply, once.
     assert "warnings" not in chatmail_dns.published("a", settings | {"dns_update_server": None}, initial=True)

@@ -56,6 +56,14 @@ def test_the_lock_is_free_again_after_the_run(run_as):
     assert "chatmail_apply.lock" in run_as()
 
 
+def test_on_a_terminal_a_run_without_progress_says_that_the_outcome_comes_at_the_end(run_as, monkeypatch, capsys):
+    run_as()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    run_as("one")
+    assert capsys.readouterr().err.startswith("one: the outcome is told at the end; ./relay apply shows")
+
+
 def test_rendering_twice_in_one_run_is_no_second_run(run_as):
     run_as()
     assert chatmail_apply.lock() == ""
