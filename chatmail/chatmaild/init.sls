@@ -1,5 +1,6 @@
 # Our services: doveauth, lastlogin and chatmail-metadata answer Dovecot, the filters stand between Postfix's listeners
-# and its queue, chatmail-dane-policy tells Postfix who has DANE, chatmail-newemail makes up addresses for nginx.
+# and its queue, chatmail-dane-policy tells Postfix who has DANE, chatmail-transport delivers by HTTPS, chatmail-newemail
+# makes up addresses for nginx.
 {% from "chatmail/map.jinja" import only, settings with context %}
 {% from "chatmail/remnants.jinja" import remnants %}
 {% from "chatmail/sandbox.jinja" import sandbox %}
@@ -47,6 +48,7 @@ chatmaild-source:
   ("metadata", "metadata:Settings",
     "mail_domain mailboxes_dir mail_domain_bare notification_url turn_socket_path iroh_relay_url"),
   ("migrate-passdb", "migrate_passdb:Settings", "mail_domain mailboxes_dir passdb_path"),
+  ("transport", "transport:Settings", "mail_domain max_message_size"),
   ("newemail", "newemail:Settings",
     "mail_domain mail_domain_bare ipv4_relay username_max_length password_min_length invite_only " ~
     "tls_mode"),
@@ -111,6 +113,7 @@ chatmaild-migrate-passdb-unit:
   "filtermail",
   "filtermail-incoming",
   "chatmail-dane-policy",
+  "chatmail-transport",
   "chatmail-newemail",
 ] %}
 {{ sandbox("chatmaild", unprivileged=services + ["chatmail-migrate-passdb", "chatmail-network-share"]) }}

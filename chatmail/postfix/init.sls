@@ -80,6 +80,22 @@ postfix-{{ map }}:
       - service: postfix-service
 {% endfor %}
 
+postfix-own_domain:
+  file.managed:
+    - name: /etc/postfix/own_domain
+    - source: salt://chatmail/postfix/files/etc/postfix/own_domain.j2
+    - template: jinja
+    - context: {settings: {{ only("mail_domain") }}}
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require:
+      - chatmail_package: postfix-packages
+    - require_in:
+      - file: postfix-main-cf
+    - watch_in:
+      - service: postfix-service
+
 # postconf reads a whole directory, and warns about names it does not know without an error code of its own.
 {% for file in ["main.cf", "master.cf"] %}
 postfix-{{ file | replace(".", "-") }}:
@@ -160,6 +176,7 @@ postfix-service:
       - service: postfix-enabled
       - service: mta_sts-service
       - service: chatmaild-chatmail-dane-policy-service
+      - service: chatmaild-chatmail-transport-service
       - service: postfix-sasl-service
     - watch:
       - module: postfix-drop-ins

@@ -4,8 +4,8 @@ How long a message takes to another relay at a distance: ``make bench-federation
 From the answer to the sender's DATA to the IDLE notice of a client near the receiving relay, between the two relays of
 the lab, warm, in both directions: without a distance, and with a proxy that lets all octets travel for 50 ms each way
 (``test/bench/distance.py``), to which the other relay's name leads for as long. By each way that mail can take: SMTP
-with a new connection for each message, which ``postconf`` makes of the relay for as long, and what is deployed. Prints
-a table; the figures go to build/bench-federation.json.
+with a new connection for each message, or with kept ones, which ``postconf`` makes of the relay for as long, and what
+is deployed. Prints a table; the figures go to build/bench-federation.json.
 """
 
 import argparse
@@ -39,7 +39,7 @@ PORTS = (25, 443)
 # Of the lab's addresses, one for the proxy.
 PROXY_NUMBER = 230
 # The first make the connection, and have the DNS asked.
-WARMING = 3
+WARMING = 10
 MAIN_CF = "/etc/postfix/main.cf"
 
 
@@ -51,12 +51,17 @@ class Way:
     settings: tuple[str, ...] = ()
 
 
+SMTP_ALONE = "outgoing_transport_maps="
 WAYS = (
     Way(
         "SMTP, a new connection each",
-        ("smtp_tls_connection_reuse=no", "smtp_connection_cache_on_demand=no", "smtp_connection_cache_destinations="),
+        (
+            *("smtp_tls_connection_reuse=no", "smtp_connection_cache_on_demand=no"),
+            *("smtp_connection_cache_destinations=", SMTP_ALONE),
+        ),
     ),
-    Way("SMTP, kept connections"),
+    Way("SMTP, kept connections", (SMTP_ALONE,)),
+    Way("HTTPS, kept connections"),
 )
 
 
@@ -108,6 +113,8 @@ def far(lab: Lab, host: Host) -> Iterator[None]:
 
 def measured(source: Host, target: Host, count: int) -> Distribution:
     """Send `count` messages when the way is warm. Raises ``RelayError`` where one was not announced."""
+    # A connection that it keeps leads to where the other relay was.
+    source.run(["systemctl", "restart", "chatmail-transport"])
     relays = [Relay(host.name, str(host.ipv4)) for host in (source, target)]
     delays = measure(*relays, WARMING + count)[WARMING:]
     if lost := delays.count(None):

@@ -31,6 +31,7 @@ BAD_INPUT = {
     "chatmail-migrate-passdb": (["bad.toml"], "mail_domain is 7; allowed is text"),
     "chatmail-invites": (["make", "--uses=0"], "'0' is not allowed; allowed is a whole number from 1 to"),
     "dane-policy": (["many"], "unrecognized arguments: many"),
+    "chatmail-transport": (["bad.toml"], "mail_domain is 7; allowed is text"),
     "network-share": (["many"], "argument port: invalid int value: 'many'"),
     "echobot": (["bad.toml"], "echobot_address is missing"),
 }

@@ -17,7 +17,7 @@ from test.lab import Host, Lab
 from test.lab.commands import run
 from test.lab.layout import CHECKOUT, RELEASES, layout_from_environment, release_of
 from test.relay.delivery import Relay, User, new_user
-from test.support.mailing import foreign_domain
+from test.support.mailing import by_smtp_alone, foreign_domain
 from test.support.signing import ForeignDomain
 
 # Of Debian 12 and 13.
@@ -147,6 +147,13 @@ def one(one_host: Host) -> Relay:
 @pytest.fixture(scope="session")
 def two(two_host: Host) -> Relay:
     return Relay(two_host.name, str(two_host.ipv4))
+
+
+@pytest.fixture(scope="module")
+def by_smtp(one_host: Host) -> Iterator[None]:
+    """What the first relay sends goes by Postfix's SMTP client, for the tests of what that does."""
+    with by_smtp_alone(one_host):
+        yield
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from test.support import messages
 from test.support.certificates import self_signed
 from test.support.mailing import ARRIVAL_TIMEOUT_S, submit
 
+pytestmark = pytest.mark.usefixtures("by_smtp")
+
 ZONE = SIGNED_ZONE.removesuffix(".")
 # The mail server's name in its certificate, which _one.test trusts, and another name of it.
 CERTIFIED, UNCERTIFIED = f"mx.{ZONE}", f"other.{ZONE}"

@@ -256,6 +256,7 @@ def test_who_need_not_show_a_verified_certificate(one_host, destination, level):
     assert one_host.run(["postconf", "-h", "smtp_tls_security_level"]).stdout.strip() == "verify"
 
 
+@pytest.mark.usefixtures("by_smtp")
 def test_messages_to_one_relay_share_a_connection(one_host, two_host, alice, carol):
     kept = []
     for number in range(1, 4):
@@ -266,6 +267,7 @@ def test_messages_to_one_relay_share_a_connection(one_host, two_host, alice, car
     assert kept == 3 * [kept[0]]
 
 
+@pytest.mark.usefixtures("by_smtp")
 def test_nothing_goes_to_a_server_whose_certificate_is_not_verified(lab, one_host, two_host, alice, carol):
     """A named domain whose MX shows a self-signed certificate: the message waits, encrypted mail or not.
 

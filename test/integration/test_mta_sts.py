@@ -9,6 +9,8 @@ from test.support.certificates import self_signed
 from test.support.mailing import inbox, kept_connections, submit
 from test.support.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("by_smtp")
+
 DOMAIN = "policy.test"
 NEIGHBOUR = "neighbour.test"
 POLICY_HOST = f"mta-sts.{DOMAIN}"

@@ -18,7 +18,7 @@ from test.support.waiting import wait_until
 
 SERVICES = (
     *("doveauth", "lastlogin", "chatmail-metadata", "chatmail-newemail", "filtermail", "filtermail-incoming"),
-    *("chatmail-dane-policy", "chatmail-turn"),
+    *("chatmail-dane-policy", "chatmail-transport", "chatmail-turn"),
 )
 # `make bench-restarts` has the figures that we promise.
 RESTARTS = int(os.environ.get("RESTARTS", "1"))

@@ -25,6 +25,7 @@ PACKAGES = {
     "iproute2": "/usr/sbin/ip",
     "libc6-dev": "/usr/include/dlfcn.h",
     "mmdebstrap": "/usr/bin/mmdebstrap",
+    "nftables": "/usr/sbin/nft",
     "openssh-client": "/usr/bin/ssh",
     "opendkim": "/usr/sbin/opendkim",
     "openssl": "/usr/bin/openssl",

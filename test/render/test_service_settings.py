@@ -137,13 +137,15 @@ def test_the_check_of_an_apply_accepts_the_bounds(renderer, files, tmp_path, mon
 # the web pages, of what the clock starts, and of the apply itself.
 RESTARTS = {
     "mail_domain": (
-        "chatmail-metadata chatmail-newemail coturn doveauth dovecot echobot filtermail "
+        "chatmail-metadata chatmail-newemail chatmail-transport coturn doveauth dovecot echobot filtermail "
         "filtermail-incoming lastlogin nginx opendkim postfix@-"
     ),
     "max_user_send_per_minute": "filtermail",
     "max_user_send_burst_size": "filtermail",
     "max_mailbox_size": "dovecot",
-    "max_message_size": "chatmail-network-share dovecot filtermail filtermail-incoming nginx postfix@-",
+    "max_message_size": (
+        "chatmail-network-share chatmail-transport dovecot filtermail filtermail-incoming nginx postfix@-"
+    ),
     "username_min_length": "doveauth",
     "username_max_length": "chatmail-newemail doveauth",
     "password_min_length": "chatmail-newemail doveauth",

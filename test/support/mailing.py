@@ -93,6 +93,20 @@ def foreign_domain(lab: Lab, directory: Path) -> Iterator[ForeignDomain]:
         lab.withdraw(name, "TXT")
 
 
+@contextlib.contextmanager
+def by_smtp_alone(source: Host) -> Iterator[None]:
+    """Let a host's Postfix deliver by SMTP to everybody, also to who takes mail over HTTPS."""
+    name = "outgoing_transport_maps"
+    before = source.run(["postconf", "-h", name]).stdout.strip()
+    source.run(["postconf", "-e", f"{name}="])
+    source.run(["postfix", "reload"])
+    try:
+        yield
+    finally:
+        source.run(["postconf", "-e", f"{name}={before}"])
+        source.run(["postfix", "reload"])
+
+
 def kept_connections(source: Host, target: Host) -> set[str]:
     """The local addresses of the connections that one host's Postfix has to another host's."""
     found = source.run(["ss", "-Htn", "state", "established", "dst", f"{target.ipv4}", "dport", "=", ":25"]).stdout

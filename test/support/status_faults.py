@@ -104,6 +104,7 @@ FAULTS = [
     dead("unbound.service"),
     dead("postfix-mta-sts-resolver.service"),
     dead("chatmail-dane-policy.service"),
+    dead("chatmail-transport.service"),
     dead("chatmail-network-share.service", "warning"),
     dead("chatmail-sasl.service"),
     dead("nginx.service"),

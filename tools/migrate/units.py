@@ -2,7 +2,7 @@
 
 ACTIVATED = (
     *("filtermail", "filtermail-incoming", "doveauth", "lastlogin", "chatmail-metadata", "chatmail-newemail"),
-    *("chatmail-dane-policy", "chatmail-turn"),
+    *("chatmail-dane-policy", "chatmail-transport", "chatmail-turn"),
 )
 """Services that whoever connects to their sockets starts again."""
 UNITS = (

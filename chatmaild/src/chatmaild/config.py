@@ -12,9 +12,10 @@ import tomllib
 import types
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
-from .mailboxes.mailbox import Mailbox
+if TYPE_CHECKING:
+    from .mailboxes.mailbox import Mailbox
 
 Settings = TypeVar("Settings")
 
@@ -34,11 +35,14 @@ class Config:
     mail_domain: str  # what follows the @ in an address; a domain literal for an IPv4 relay
     mailboxes_dir: Path
 
-    def mailbox(self, address: str) -> Mailbox:
+    def mailbox(self, address: str) -> "Mailbox":
         """The mailbox of `address`, whether it exists or not; nothing is created.
 
         :raises ValueError: no mailbox can have that address.
         """
+        # A megabyte, which services without mailboxes do without.
+        from .mailboxes.mailbox import Mailbox
+
         return Mailbox(self.mailboxes_dir, address)
 
 

@@ -62,16 +62,19 @@ class Connections:
             await asyncio.wait(self._open, timeout=seconds)
 
 
-async def serve(answer: Answer, listener: socket.socket, *, request_max: int) -> None:
+async def serve(
+    answer: Answer, listener: socket.socket, *, request_max: int, stop: asyncio.Event | None = None
+) -> None:
     """Serve all who connect to `listener` until SIGTERM or SIGINT; what has been asked until then is answered.
 
     :param answer: see `Connections`.
     :param request_max: octets that a client may send for one request.
+    :param stop: ends it in the place of the signals, where a service has more to serve.
     """
     connections = Connections(answer)
     # Not start_unix_server: from Python 3.13 on it removes the socket at its end, which is systemd's.
     server = await asyncio.start_server(connections, sock=listener, limit=request_max, backlog=ACCEPT_AT_ONCE)
     listener.listen(BACKLOG)
-    await service.until_stopped()
+    await (stop.wait() if stop else service.until_stopped())
     await connections.drain(listener)
     server.close()

@@ -6,19 +6,18 @@ What cannot be found out is ``TEMP``: then the message waits (RFC 7672 section 2
 """
 
 import asyncio
-import contextlib
+import functools
 import re
-import socket
 
 import dns.exception
 import dns.name
 import dns.rdata
 
-from . import connections, service
+from . import service, socketmap
+from .outbound.lookup import mail_servers
 from .resolver import LookupFailed, Resolver
 
 ANSWER_S = 30  # seconds for all look-ups of one answer; Postfix gives up after 100
-REQUEST_MAX = 1000  # octets; a domain has 253 at most
 
 # What a mail server can be known by: an authority or its own certificate, whole or the key alone (RFC 7672 section 3).
 USAGES = (2, 3)
@@ -82,11 +81,11 @@ async def has_dane(resolver: Resolver, domain: dns.name.Name) -> bool:
 
 async def policy(resolver: Resolver, destination: str) -> str:
     """The answer for a next hop as Postfix has it: a domain, also a parent of one (``.example.org``), or a literal."""
-    if not re.fullmatch(r"[\w-][\w.-]*", destination):
-        return "NOTFOUND "
+    if not re.fullmatch(r"[\w-][\w.-]*", destination, re.ASCII):
+        return socketmap.NOT_FOUND
     try:
         async with asyncio.timeout(ANSWER_S):
-            return "OK dane-only" if await has_dane(resolver, dns.name.from_text(destination)) else "NOTFOUND "
+            return "OK dane-only" if await has_dane(resolver, dns.name.from_text(destination)) else socketmap.NOT_FOUND
     # The latter for names that are longer than the DNS allows.
     except (LookupFailed, dns.exception.DNSException) as error:
         return f"TEMP {error}"
@@ -94,44 +93,18 @@ async def policy(resolver: Resolver, destination: str) -> str:
         return f"TEMP the mail servers of {destination} could not be looked up in {ANSWER_S} s"
 
 
-async def read_request(reader: asyncio.StreamReader) -> str:
-    """Read a netstring, and return the key of a request, ``MAP KEY``.
-
-    :raises ValueError: it is none, or too long.
-    :raises EOFError: the client is gone.
-    """
-    try:
-        length = await reader.readuntil(b":")
-    except asyncio.LimitOverrunError as error:
-        raise ValueError("no netstring") from error
-    if not re.fullmatch(rb"[0-9]{1,4}:", length) or int(length[:-1]) > REQUEST_MAX:
-        raise ValueError("no netstring, or one that is too long")
-    request = await reader.readexactly(int(length[:-1]) + 1)
-    if not request.endswith(b","):
-        raise ValueError("no netstring")
-    return request[:-1].decode("ascii").partition(" ")[2]
-
-
-async def serve_connection(resolver: Resolver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer the requests of one client until it goes away, or sends something else."""
-    with contextlib.suppress(EOFError, ValueError, ConnectionError), contextlib.closing(writer):
-        while True:
-            answer = (await policy(resolver, await read_request(reader))).encode()
-            writer.write(b"%d:%s," % (len(answer), answer))
-            await writer.drain()
-
-
-async def serve(resolver: Resolver, listener: socket.socket) -> None:
-    """Answer all who connect to `listener`, until SIGTERM or SIGINT; Postfix asks again whom that cuts off."""
-    await connections.serve(
-        lambda reader, writer: serve_connection(resolver, reader, writer), listener, request_max=REQUEST_MAX
-    )
+def tables(resolver: Resolver) -> socketmap.Tables:
+    """What this service knows: who has DANE, for Postfix, and who the mail servers are, for chatmail-transport."""
+    return {
+        "dane": functools.partial(policy, resolver),
+        "servers": functools.partial(mail_servers, resolver),
+    }
 
 
 def main() -> None:
     """Run the service; see `service.run`."""
     service.parser("Tell Postfix on the socket that systemd passes which domains have DANE.").parse_args()
-    service.run(lambda listener: serve(Resolver(), listener))
+    service.run(lambda listener: socketmap.serve(tables(Resolver()), listener))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from chatmaild import dane_policy
-from chatmaild.dane_policy import Resolver, policy, serve_connection
+from chatmaild import dane_policy, socketmap
+from chatmaild.dane_policy import Resolver, policy
 from test.support.dns_servers import NameServer
 
 DIGEST = "00" * 32
@@ -80,7 +80,9 @@ def test_without_an_answer_mail_waits(server, destination):
     assert asyncio.run(policy(Resolver("127.0.0.1", server.port), destination)).startswith("TEMP ")
 
 
-@pytest.mark.parametrize("destination", ["[192.0.2.1]", "[IPv6:2001:db8::1]:25", ".example", ".", "", "a b", "a\0b"])
+@pytest.mark.parametrize(
+    "destination", ["[192.0.2.1]", "[IPv6:2001:db8::1]:25", ".example", ".", "", "a b", "a\0b", "\udcff"]
+)
 def test_nothing_is_asked_for_what_is_no_domain(server, destination):
     before = server.asked
     assert asyncio.run(policy(Resolver("127.0.0.1", server.port), destination)) == OTHER
@@ -96,39 +98,18 @@ def test_a_resolver_that_is_away_lets_mail_wait(monkeypatch):
         assert asyncio.run(policy(Resolver("127.0.0.1", port), "all.signed.example")).startswith("TEMP ")
 
 
-def converse(resolver: Resolver, request: bytes) -> bytes:
-    """What is answered to one connection, until the service closes it."""
-
-    async def run() -> bytes:
-        done = asyncio.Event()
-
-        async def serve(reader, writer):
-            await serve_connection(resolver, reader, writer)
-            done.set()
-
-        service = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1000)
-        reader, writer = await asyncio.open_connection(*service.sockets[0].getsockname())
-        writer.write(request)
-        writer.write_eof()
-        answer = await asyncio.wait_for(reader.read(), 20)
-        await asyncio.wait_for(done.wait(), 20)
-        writer.close()
-        service.close()
-        return answer
-
-    return asyncio.run(run())
+async def answers(resolver: Resolver, *domains: str) -> list[str]:
+    """What the service says of domains, asked by the protocol."""
+    service = await asyncio.start_server(
+        lambda reader, writer: socketmap.serve_connection(dane_policy.tables(resolver), reader, writer), "127.0.0.1", 0
+    )
+    async with service:
+        return [await socketmap.ask(*service.sockets[0].getsockname(), "dane", domain) for domain in domains]
 
 
-def test_requests_of_one_connection_are_answered_in_turn(server):
-    request = b"23:dane all.signed.example,21:dane unsigned.example,"
-    assert converse(Resolver("127.0.0.1", server.port), request) == b"12:OK dane-only,9:NOTFOUND ,"
-
-
-@pytest.mark.parametrize(
-    "request_", [b"", b"hello\n", b"x" * 5000, b"9999:", b"99999:x", b"-1:x", b"4:dane!", b"6:dane \xff,", b"10:dane"]
-)
-def test_what_is_no_request_ends_the_connection(server, request_):
-    assert converse(Resolver("127.0.0.1", server.port), request_) == b""
+def test_postfix_is_answered(server):
+    asked = answers(Resolver("127.0.0.1", server.port), "all.signed.example", "unsigned.example")
+    assert asyncio.run(asked) == [DANE, OTHER]
 
 
 def test_without_its_socket_it_says_how_to_start_it(run_service):

@@ -1,4 +1,4 @@
-"""All replies that the filters give to Postfix and, by HTTP, to other relays (RFC 5321 section 4.2).
+"""All replies that our services give to Postfix and, by HTTP, to other relays (RFC 5321 section 4.2).
 
 The code's first digit tells the client what to do: 4 is to keep the message and try again, 5 is to return it to its
 sender. A second number, the enhanced status (RFC 3463), says of what kind the obstacle is. Texts without one are those
@@ -96,6 +96,42 @@ def authentication_failed_for_now(reason: object) -> str:
 def forwarded(code: int, text: str, host: str) -> str:
     """The refusal of the mail server at `host`."""
     return f"{code} {text} (forwarded from {host})"
+
+
+# Delivery by HTTPS.
+DELIVERED = "250 2.0.0 OK (HTTPS)"
+ONE_DOMAIN = "452 4.5.3 Recipients of one domain at a time"
+EACH_ALONE = "451 4.5.3 Refused for some of the recipients; each alone is tried next"
+
+
+def no_domain(recipient: str) -> str:
+    """A recipient at what is neither a name nor the literal of an address."""
+    return f"553 5.1.3 <{recipient}>: not an address at a domain"
+
+
+def of_this_relay(recipient: str) -> str:
+    """A recipient to whom mail does not leave the host."""
+    return f"550 5.4.6 <{recipient}>: an address of this relay"
+
+
+def no_mail_server(domain: str) -> str:
+    """A domain that is not there, or takes no mail."""
+    return f"550 5.1.2 {domain}: host or domain name not found, no mail server has an address"
+
+
+def null_mx(domain: str) -> str:
+    """A domain that says that it takes no mail (RFC 7505)."""
+    return f"556 5.1.10 {domain} does not accept mail (null MX)"
+
+
+def busy(domain: str) -> str:
+    """A domain to which as much is under way as may be."""
+    return f"451 4.3.2 Too many deliveries to {domain} by HTTPS at a time"
+
+
+def not_by_https(reason: object) -> str:
+    """Why a message could not be delivered by HTTPS; it stays in the queue."""
+    return f"451 4.4.1 Not delivered by HTTPS: {reason}"
 
 
 def is_success(reply: str) -> bool:

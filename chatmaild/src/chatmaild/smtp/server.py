@@ -39,10 +39,12 @@ logger = logging.getLogger(__name__)
 
 
 class Handler:
-    """What aiosmtpd asks for while it talks to a client; a role adds ``handle_DATA`` and may add ``handle_MAIL``.
+    """What aiosmtpd asks for while it talks to a client; a service adds ``handle_DATA``.
 
-    ``handle_DATA`` finds the message, dot-stuffed and without the final dot, in the envelope's `content`, and the
-    address of Postfix's client, None if that is unknown, in the session's `client`.
+    It finds the message, dot-stuffed and without the final dot, in the envelope's `content`, and the address of
+    Postfix's client, None if that is unknown, in the session's `client`. Where the session says `speaks_lmtp`, it
+    returns a list of replies, one for each recipient. ``handle_MAIL`` and ``handle_RCPT``, where they are there, return
+    a refusal or MISSING.
     """
 
     async def handle_HELO(self, server: SMTP, session: Session, envelope: Envelope, hostname: str) -> str:
@@ -122,6 +124,7 @@ class Connection(SMTP):
         self._reader = CommandReader(self._stream)
         self._server.connections.add(self)
         self.session.client = None
+        self.session.speaks_lmtp = False
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection has ended."""
@@ -152,7 +155,10 @@ class Connection(SMTP):
         """Wait until the connection has ended."""
         await self._writer.wait_closed()
 
-    smtp_LHLO = SMTP.smtp_EHLO
+    async def smtp_LHLO(self, arg: str | None) -> None:
+        """Greet a client of LMTP (RFC 2033), which expects an answer for each recipient."""
+        self.session.speaks_lmtp = True
+        await self.smtp_EHLO(arg)
 
     async def smtp_XFORWARD(self, arg: str | None) -> None:
         """Take the address of Postfix's client (XFORWARD_README)."""
@@ -192,9 +198,9 @@ class Connection(SMTP):
 
     async def smtp_RCPT(self, arg: str | None) -> None:
         """Take a recipient (RFC 5321 section 4.1.1.3)."""
-        await self.push(self._rcpt(arg or ""))
+        await self.push(replies.one_line(await self._rcpt(arg or "")))
 
-    def _rcpt(self, argument: str) -> str:
+    async def _rcpt(self, argument: str) -> str:
         if not argument.upper().startswith("TO:"):
             return replies.NOT_RECOGNIZED
         if not self.in_transaction():
@@ -204,6 +210,9 @@ class Connection(SMTP):
             return replies.invalid_recipient("RCPT TO")
         if len(self.envelope.rcpt_tos) >= RECIPIENTS_MAX:
             return replies.TOO_MANY_RECIPIENTS
+        status = await self._call_handler_hook("RCPT", recipient, [])
+        if status is not MISSING:
+            return status
         self.envelope.rcpt_tos.append(recipient)
         return replies.OK
 
@@ -232,7 +241,7 @@ class Connection(SMTP):
                 raise
             finally:
                 self._set_post_data_state()
-        await self.push(replies.one_line(status))
+        await self.push("\r\n".join(map(replies.one_line, [status] if isinstance(status, str) else status)))
 
     async def _message_data(self, reservation: Reservation) -> tuple[bytearray, str | None]:
         """Read up to the final dot, whatever the size, so that the dialogue stays in step.

@@ -1,0 +1,1 @@
+"""Delivery to other relays over HTTPS, beside Postfix's SMTP client."""
