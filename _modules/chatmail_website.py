@@ -15,6 +15,8 @@ import jinja2
 from markupsafe import Markup
 from salt.exceptions import CommandExecutionError
 
+import chatmail_words
+
 try:
     import markdown
     import segno
@@ -37,10 +39,8 @@ def __virtual__():
 
 def account_link(settings):
     """
-    Return the link with which an app makes itself an address on the relay of ``settings`` (those of ``map.jinja``).
-
-    None where the certificate is self-signed. Apps do not ask a web server that they cannot verify, so each visitor
-    gets a ``dclogin:`` link with an address in it, from the relay's service for new addresses.
+    Return the link with which an app makes itself an address on the relay of ``settings`` (those of ``map.jinja``), or
+    None where there is not one for everybody (``_utils/chatmail_words.py``).
 
     CLI Example:
 
@@ -48,7 +48,7 @@ def account_link(settings):
 
         salt-ssh relay chatmail_website.account_link '{mail_domain: chat.example.org, tls_mode: acme}'
     """
-    return None if settings["tls_mode"] == "self" else f"DCACCOUNT:https://{settings['mail_domain']}/new"
+    return chatmail_words.account_link(settings)
 
 
 def contact(text):

@@ -2,6 +2,8 @@
 Says what a relay offers, once it is there.
 """
 
+from chatmail_words import account_link
+
 
 def __virtual__():
     return "chatmail_relay"
@@ -29,7 +31,7 @@ def ready(name, settings):
             lines.append(f"page     https://{settings['mail_domain_bare']}/")
         if settings["invite_only"]:
             lines.append("invite   ./relay invite makes one; nobody creates an address without")
-        elif link := __salt__["chatmail_website.account_link"](settings):
+        elif link := account_link(settings):
             lines.append(f"address  {link} makes one, opened or scanned in Delta Chat")
     lines.append("status   ./relay status")
     return {"name": name, "changes": {}, "result": True, "comment": "\n".join(lines)}

@@ -35,6 +35,16 @@ def one_line(text, limit=200):
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
+def account_link(settings):
+    """
+    Return the link with which an app makes itself an address on the relay of ``settings`` (those of ``map.jinja``).
+
+    None where the certificate is self-signed: apps do not ask a web server that they cannot verify, so each visitor of
+    the page gets a ``dclogin:`` link with an address in it, from the relay's service for new addresses.
+    """
+    return None if settings["tls_mode"] == "self" else f"DCACCOUNT:https://{settings['mail_domain']}/new"
+
+
 def _cut(text):
     return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
 
