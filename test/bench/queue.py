@@ -95,9 +95,8 @@ def run(steps: Steps, plan: Plan) -> dict[str, Distribution]:
                 began = time.monotonic()
                 fill(source, domains, plan.dead)
                 steps.note(f"submitted in {time.monotonic() - began:.0f} s")
-            before = waiting(host)
-            with steps.step(f"{before} in the queue: {plan.living} messages"):
-                found[f"{before} messages to {len(domains)} dead ones"] = distribution(source, target, plan.living)
+            with steps.step(f"{plan.dead} in the queue: {plan.living} messages"):
+                found[f"{plan.dead} messages to {len(domains)} dead ones"] = distribution(source, target, plan.living)
                 steps.note(f"{waiting(host)} in the queue after it")
         finally:
             host.run(["postsuper", "-d", "ALL"], timeout=300)
