@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -19,6 +20,8 @@ LINE_EVERY_S = 30.0
 BAR_WIDTH = 20
 NAMED = 12
 """As many changes are named at most after an apply; all of a longer list would be a first apply's."""
+LISTED = 40
+"""Of what would change, as many are named; more are counted by component."""
 DIFF_LINES = 40
 DIFF_COLORS = {"+": "green", "-": "red", "@": "cyan"}
 RENDERING = "rendering the states"
@@ -125,7 +128,11 @@ def _changes(result: HostResult, width: int) -> list[Text]:
         return []
     if not result.pending or len(told) > NAMED:
         what = "would change" if result.pending else "changed"
-        names = f"{what}: {', '.join(state.identifier for state in told)}"
+        names = dict.fromkeys(state.identifier for state in told)
+        if len(told) > LISTED:
+            counts = Counter(state.sls.removeprefix("chatmail.") for state in told)
+            names = [f"{count} of {component}" for component, count in counts.items()]
+        names = f"{what}: {', '.join(names)}"
         return [Text(f"    {line}", "bright_black") for line in _wrap(names, width - 4)]
     lines = []
     for state in told:

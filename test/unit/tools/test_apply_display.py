@@ -90,6 +90,8 @@ def test_what_would_change_is_shown_with_the_lines_of_files_as_long_as_they_are_
     text = shown(HostResult("relay", many, (), 3.0))
     assert "would change: s0, s1" in text
     assert "+b" not in text
+    first = tuple(changed(f"s{number}", pending=True, diff=diff) for number in range(200))
+    assert shown(HostResult("relay", first, (), 3.0)).splitlines()[1:] == ["    would change: 200 of nginx"]
 
 
 def test_what_the_relay_offers_and_warnings_come_last():
