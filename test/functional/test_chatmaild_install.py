@@ -75,6 +75,20 @@ def test_each_command_is_installed_explains_itself_and_names_bad_input(installed
             assert "Traceback" not in failed.stderr, name
 
 
+def test_each_command_works_in_a_directory_that_is_not_for_its_user(installed, tmp_path):
+    """As `runuser -u vmail` does in root's own; here it is one that is gone."""
+    script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+
+    def explained(name: str) -> int:
+        gone = tmp_path / name
+        gone.mkdir()
+        argv = ["sh", "-c", script, "sh", gone, installed / name, "--help"]
+        return subprocess.run(argv, capture_output=True, timeout=60, check=False).returncode
+
+    with ThreadPoolExecutor(2) as pool:
+        assert dict(zip(BAD_INPUT, pool.map(explained, BAD_INPUT), strict=True)) == dict.fromkeys(BAD_INPUT, 0)
+
+
 def test_it_declares_what_it_imports(installed):
     listed = [str(installed / "python"), "-c", "import importlib.metadata as m; print(*m.requires('chatmaild'))"]
     declared = set(

@@ -110,7 +110,9 @@ def test_expire_runs_in_its_sandbox_over_real_mailboxes(small, one, alice, bob):
         store(small, bob, days, MEGABYTE)
     send_encrypted(alice, bob)
     assert len(inbox(bob, minimum=4)) == 4
-    small.run(["runuser", "-u", "vmail", "--", "/usr/local/bin/chatmail-expire"])
+    # From root's own directory, which is not for vmail.
+    small.run(["sh", "-c", "cd /root && runuser -u vmail -- /usr/local/bin/chatmail-expire -v"])
+    small.run(["sh", "-c", "cd /root && runuser -u vmail -- /usr/local/bin/chatmail-fsreport"])
     assert stored_days(small, bob) == [3, 19, 21]
     small.run(["systemctl", "start", "chatmail-expire.service"])
     assert stored_days(small, bob) == [3]  # the one of 19 days was large and seen

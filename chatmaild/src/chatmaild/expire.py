@@ -5,7 +5,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +79,27 @@ def over_quota(home: str, messages: list[os.DirEntry], target: int, now: float) 
     return [message for message in messages if message.path in excess]
 
 
+@contextlib.contextmanager
+def working_in(directory: Path) -> Iterator[None]:
+    """Name files from `directory` on, if there is one: the kernel then has half as many directories to go through.
+
+    The caller may be in a directory that is gone, or that is not for this user, such as root's own.
+    """
+    try:
+        before = os.getcwd()
+    except FileNotFoundError:
+        before = "/"
+    if directory.is_dir():
+        os.chdir(directory)
+    try:
+        yield
+    finally:
+        try:
+            os.chdir(before)
+        except OSError:
+            os.chdir("/")
+
+
 class Expiry:
     """One run over the mailboxes, and what it has counted."""
 
@@ -106,7 +127,7 @@ class Expiry:
         """
         if self.remove:
             self._attempt(mailbox.remove_leftovers, self.config.mailboxes_dir)
-        with self._in_mailboxes_dir():
+        with working_in(self.config.mailboxes_dir):
             for box in scanner.mailboxes(self.config, maxnum):
                 self.mailboxes_seen += 1
                 self._attempt(expire or self.expire_mailbox, box)
@@ -156,11 +177,6 @@ class Expiry:
             print(f"{box.path} doesn't have last_login but isn't empty", file=sys.stderr)
         else:
             self._remove_mailbox(box, box.path.rmdir)
-
-    def _in_mailboxes_dir(self) -> contextlib.AbstractContextManager:
-        """Files are named from there: so the kernel has half as many directories to go through for each."""
-        directory = self.config.mailboxes_dir
-        return contextlib.chdir(directory) if directory.is_dir() else contextlib.nullcontext()
 
     def _expire_messages(self, box: Mailbox, content: Content) -> None:
         old, kept = [], []

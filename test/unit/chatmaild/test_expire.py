@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -315,3 +316,17 @@ def test_what_expires_is_old_and_what_stays_is_not(message):
     large_and_seen = size > LARGE and folder == "cur"
     assert is_expired(*message, LIMITS) == (days > 20 or (days > 7 and large_and_seen))
     assert mtime < LIMITS.any_message or not is_expired(*message, LIMITS)
+
+
+def test_the_callers_directory_may_be_gone_meanwhile(tmp_path, monkeypatch):
+    (tmp_path / "mail").mkdir()
+    for gone in ("before", "meanwhile"):
+        (tmp_path / gone).mkdir()
+        monkeypatch.chdir(tmp_path / gone)
+        if gone == "before":
+            (tmp_path / gone).rmdir()
+        with expire.working_in(tmp_path / "mail"):
+            assert Path.cwd() == tmp_path / "mail"
+            if gone == "meanwhile":
+                (tmp_path / gone).rmdir()
+        assert Path.cwd() == Path("/")
