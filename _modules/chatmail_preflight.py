@@ -22,6 +22,7 @@ ADOPTED = "etc/chatmail/adopted"
 # Written when a move to another host (docs/migration.md) closes this one; names the other.
 MOVED = "etc/chatmail/moved"
 BACKUPS = "var/backups/chatmail"
+TAKEOVER = ", or set `takeover: true` below `chatmail:` in the pillar, and the apply does that"
 
 # What the relay's own configuration takes the place of. Of unbound only the main file: ours is one more file beside
 # those in unbound.conf.d, which stay in force.
@@ -198,6 +199,35 @@ def absent_addresses(addresses):
     return absent
 
 
+def in_the_way(ports, root="/"):
+    """
+    Return who listens on ``ports`` (as for :func:`problems`) and is not the relay's: mappings, see
+    ``chatmail_ports.conflicts``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_preflight.in_the_way '{25/tcp: [postfix]}'
+    """
+    return chatmail_ports.conflicts(chatmail_ports.listeners(ports, root), ports)
+
+
+def free(ports):
+    """
+    Stop and disable the services that listen on ``ports`` (as for :func:`problems`) and are not the relay's.
+
+    Returns their units, a list of text. Raises ``CommandExecutionError`` where a port is still taken afterwards.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_preflight.free '{25/tcp: [postfix]}'
+    """
+    return chatmail_ports.free(ports)
+
+
 def problems(ports, takeover=False, addresses=(), root="/", relay=True):
     """
     Find everything that speaks against installing the relay, or a proxy of it, on this host.
@@ -205,7 +235,7 @@ def problems(ports, takeover=False, addresses=(), root="/", relay=True):
     ports
         For each port, such as ``25/tcp``, the daemons that may listen there, by the names of their systemd services.
     takeover
-        Whether foreign configuration may be replaced.
+        Whether foreign configuration may be replaced, and services that hold the ports ended.
     addresses
         IP addresses that the host must have.
     relay
@@ -224,10 +254,10 @@ def problems(ports, takeover=False, addresses=(), root="/", relay=True):
     if not right:
         known = " or ".join(f"Debian {number} ({code})" for number, code in RELEASES.items())
         found.append(f"the operating system is {name}; the relay needs {known}: install one of them, then come again.")
-    found += [
-        f"{chatmail_ports.sentence(one)}; {one['remedy']}."
-        for one in chatmail_ports.conflicts(chatmail_ports.listeners(ports, root), ports)
-    ]
+    for one in in_the_way(ports, root):
+        if not (takeover and chatmail_ports.removal(one)):
+            instead = TAKEOVER if relay and chatmail_ports.removal(one) else ""
+            found.append(f"{chatmail_ports.sentence(one)}; {one['remedy']}{instead}.")
     found += [
         f"{address} is no address of this host (is the VPN up?); change the setting that names it (`mtail_address`)."
         for address in absent_addresses(addresses)

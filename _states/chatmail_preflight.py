@@ -2,6 +2,8 @@
 Refuses a host that is not fit to be a relay, before anything on it is touched, and then makes it the relay's.
 """
 
+from salt.exceptions import CommandExecutionError
+
 
 def __virtual__():
     if "chatmail_preflight.problems" in __salt__:
@@ -27,7 +29,8 @@ def passed(name, ports, takeover=False, addresses=(), relay=True, *, mailboxes=N
     ports
         For each port the daemons that may listen there, by the names of their systemd services.
     takeover
-        Whether a Postfix, Dovecot, nginx or unbound configuration that was there before may be replaced.
+        Whether a Postfix, Dovecot, nginx or unbound configuration that was there before may be replaced, and services
+        that hold the ports ended.
     addresses
         IP addresses that the host must have: daemons are told to listen there.
     relay
@@ -89,4 +92,42 @@ def adopted(name):
         ["The host is the relay's from now on."]
         + [f"{directory} is kept aside in {copy}." for directory, copy in kept.items()]
     )
+    return ret
+
+
+def ports_free(name, ports, takeover=False):
+    """
+    Promise that nobody but the relay listens on its ports: with ``takeover`` a service that does is stopped and
+    disabled.
+
+    .. code-block:: yaml
+
+        preflight-ports-free:
+          chatmail_preflight.ports_free:
+            - ports:
+                25/tcp: [postfix]
+            - takeover: True
+
+    ports
+        For each port the daemons that may listen there, by the names of their systemd services.
+    takeover
+        Whether others may be ended.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": "The relay's ports are free, or its own."}
+    found = __salt__["chatmail_preflight.in_the_way"](ports)
+    if not found:
+        return ret
+    changes = {one["unit"]: {"old": f"listens on {one['port']}", "new": "stopped and disabled"} for one in found}
+    if not takeover:
+        lines = [f"port {one['port']} is taken by {one['process']}; {one['remedy']}." for one in found]
+        return ret | {"result": False, "comment": "\n".join(lines)}
+    if __opts__["test"]:
+        comment = f"{', '.join(changes)} would be stopped and disabled."
+        return ret | {"result": None, "changes": changes, "comment": comment}
+    try:
+        stopped = __salt__["chatmail_preflight.free"](ports)
+    except CommandExecutionError as error:
+        return ret | {"result": False, "comment": str(error)}
+    ret["changes"] = {unit: changes[unit] for unit in stopped if unit in changes}
+    ret["comment"] = f"Stopped and disabled, as takeover is true: {', '.join(stopped)}."
     return ret

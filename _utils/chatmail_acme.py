@@ -3,6 +3,7 @@ Certificates from an authority by ACME (RFC 8555) and Debian's acmetool: keys in
 """
 
 import json
+import re
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from salt.exceptions import CommandExecutionError
 
 import chatmail_x509
+from chatmail_challenges import challenges_handed_on
 from chatmail_files import replace
 
 STATE = Path("/var/lib/acme")
@@ -76,7 +78,8 @@ def directory_meta(directory_url):
 
 def _acmetool(*args):
     """Run acmetool; returns its output, raises CommandExecutionError with its reason, the authority's words."""
-    argv = ["acmetool", "--batch", *args]
+    # Why a challenge failed is a message of level info.
+    argv = ["acmetool", "--batch", "--xlog.severity=info", *args]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
     except subprocess.TimeoutExpired as error:
@@ -86,8 +89,24 @@ def _acmetool(*args):
     return done.stdout
 
 
+# How acmetool shows a problem document; what is quoted is quoted as in Go.
+_PROBLEM = re.compile(r'\(problem \(type "(?P<type>(?:\\.|[^"\\])*)"\).*?\(detail "(?P<detail>(?:\\.|[^"\\])*)"\)')
+
+
+def _unquoted(text):
+    return re.sub(r"\\(.)", r"\1", text)
+
+
 def reason(log):
-    """What matters in acmetool's log: its last message, without the challenges that nobody offered."""
+    """
+    Return what matters in acmetool's log: the authority's problem documents (RFC 8555 section 6.7), each detail with
+    the last part of its type; else acmetool's last message, without the challenges that nobody offered.
+    """
+    problems = dict.fromkeys(
+        f"{_unquoted(found['detail'])} ({found['type'].rpartition(':')[2]})" for found in _PROBLEM.finditer(log)
+    )
+    if problems:
+        return f"the authority says: {'; '.join(problems)}"
     last = log.rpartition("[CRITICAL] acmetool: fatal: ")[2]
     noise = ("the following errors occurred:", "could not install DNS challenge", "challenge type not supported")
     lines = (line.strip() for line in last.splitlines())
@@ -146,22 +165,29 @@ def obtain(directory_url, email, names):
     meta = directory_meta(directory_url)
     responses = {"acme-enter-email": email, f"acme-agreement:{meta.get('termsOfService', '')}": True}
     replace(STATE / "conf/responses", json.dumps(responses, indent=2).encode() + b"\n", 0o644)
-    try:
-        _acmetool("reconcile")
-    except CommandExecutionError as error:
-        # Only now a new account is registered, whose URL may be what a CAA record lacks.
-        account, issuers = _keep_account(meta), meta.get("caaIdentities", [])
-        for name in names:
-            found = _caa(name)
-            if refusal := caa_refusal(found, issuers, account):
-                issuer = issuers[0] if issuers else found[0].partition(";")[0]
-                right = f"{issuer};accounturi={account}" if account else issuer
-                raise CommandExecutionError(
-                    f"{error}; the CAA record of {name} forbids it: {refusal}. "
-                    f'Remove the record, or replace it by 0 issue "{right}"'
-                ) from error
-        raise
+    with challenges_handed_on():
+        try:
+            _acmetool("reconcile")
+        except CommandExecutionError as error:
+            # Only now a new account is registered, whose URL may be what a CAA record lacks.
+            account = _keep_account(meta)
+            if lacking := _lacking_caa(names, meta.get("caaIdentities", []), account):
+                raise CommandExecutionError(f"{error}; {lacking}") from error
+            raise
     _keep_account(meta)
+
+
+def _lacking_caa(names, issuers, account):
+    """What is wrong with the CAA records of the ``names``, and what would be right; nothing where they allow it."""
+    for name in names:
+        found = _caa(name)
+        if refusal := caa_refusal(found, issuers, account):
+            issuer = issuers[0] if issuers else found[0].partition(";")[0]
+            right = f"{issuer};accounturi={account}" if account else issuer
+            return (
+                f'the CAA record of {name} forbids it: {refusal}. Remove the record, or replace it by 0 issue "{right}"'
+            )
+    return ""
 
 
 def _keep_account(meta):

@@ -16,15 +16,24 @@ from chatmail_words import one_line
 STARTING_S = 2
 
 
-def _last_words(unit):
-    """What the unit's program said last."""
+def _words(unit):
+    """What the unit's program said, its latest messages (list of text)."""
     argv = ["journalctl", f"--unit={unit}", "--lines=40", "--output=json", "--no-pager"]
-    said = ""
-    for line in run(argv).stdout.splitlines():
-        entry = json.loads(line)
-        if entry.get("SYSLOG_IDENTIFIER") != "systemd" and isinstance(entry.get("MESSAGE"), str):
-            said = entry["MESSAGE"]
-    return one_line(said)
+    entries = map(json.loads, run(argv).stdout.splitlines())
+    return [
+        entry["MESSAGE"]
+        for entry in entries
+        if entry.get("SYSLOG_IDENTIFIER") != "systemd" and isinstance(entry.get("MESSAGE"), str)
+    ]
+
+
+def _last_words(unit):
+    return one_line(["", *_words(unit)][-1])
+
+
+def _wants_a_port(unit):
+    """Whether the unit has failed because somebody else has its port, such as a web server beside ours."""
+    return any("address already in use" in text.lower() for text in _words(unit))
 
 
 def _configuration_problem(unit):
@@ -69,7 +78,7 @@ def _collect_services(relay):
         "last_words": {
             name: _last_words(name) for name in down if states.get(name, {}).get("ActiveState") != "inactive"
         },
-        "failed": [line.split()[0] for line in failed.splitlines() if line.split()],
+        "failed": {name: _wants_a_port(name) for name, *_ in map(str.split, failed.splitlines())},
     }
 
 
@@ -140,10 +149,13 @@ def _judge_services(facts, relay):
             what = f"{short(owner)} runs, but nothing listens on port {port}"
             found.append(Finding("error", "port-silent", what, f"systemctl restart {short(owner)}", owner))
     ours = {unit.name for unit in wanted}
-    for name in facts["failed"]:
+    for name, wants_a_port in facts["failed"].items():
         if name.replace(".socket", ".service") not in ours:
             what = f"{short(name)} has failed"
             do = f"journalctl -u {short(name)} -n 30; once fixed: systemctl reset-failed {short(name)}"
+            if wants_a_port:
+                what += ": the port that it wants is in use, perhaps by the relay"
+                do = f"if it is not needed: systemctl disable {short(name)}; systemctl reset-failed {short(name)}"
             found.append(Finding("warning", "other-unit-failed", what, do))
     running = sum(_is_running(state) for state in facts["units"].values())
     off = "; mail is switched off (disable_mail)" if relay.settings.get("disable_mail") else ""

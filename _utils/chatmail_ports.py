@@ -9,6 +9,10 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+from salt.exceptions import CommandExecutionError
+
+from chatmail_services import run
+
 # Processes by which a daemon is known when no systemd service says so, as after `postfix start` in a shell.
 _PROCESSES = {
     "postfix": {"master", "smtpd"},
@@ -16,6 +20,8 @@ _PROCESSES = {
     "unbound": {"unbound"},
     "nginx": {"nginx"},
 }
+# Scopes of container runtimes: `docker-ID.scope` and the like.
+_CONTAINER = re.compile(r"(docker|libpod|cri|crio|cri-containerd|nerdctl|machine)-(.+)\.scope")
 
 
 def unit(cgroup):
@@ -142,17 +148,54 @@ def _belongs(listener, daemons):
     service, _, kind = (listener["unit"] or "").rpartition(".")
     if kind in ("service", "socket"):
         return service.partition("@")[0] in daemons
+    if _CONTAINER.fullmatch(listener["unit"] or ""):
+        return False
     return any(listener["process"] in _PROCESSES.get(daemon, ()) for daemon in daemons)
+
+
+def _properties(unit_name, *names):
+    """What systemd says of a unit: texts by name of the property, empty where it says nothing."""
+    lines = run(["systemctl", "show", f"--property={','.join(names)}", "--", unit_name]).stdout.splitlines()
+    return dict.fromkeys(names, "") | dict(line.partition("=")[::2] for line in lines)
+
+
+def removal(listener):
+    """
+    Return the commands (list of lists of text) that end a listener for good: its unit and what would start it again
+    (sockets, timers) are stopped and disabled. Empty where that is not for systemd to do: no unit of its own, or a
+    container.
+
+    Disabled by a command of its own: for a unit made from an init script ``systemctl disable --now`` ends with 0 and
+    stops nothing, as its generator leaves nothing for ``--now``.
+    """
+    name = listener["unit"] or ""
+    if not name.endswith((".service", ".socket")) or listener["process"] == "docker-proxy":
+        return []
+    properties = _properties(name, "TriggeredBy", "UnitFileState")
+    units = [*properties["TriggeredBy"].split(), name]
+    stop = [["systemctl", "stop", *units]]
+    # A transient unit has no file and is gone once it is stopped.
+    return stop if properties["UnitFileState"] == "transient" else [*stop, ["systemctl", "disable", *units]]
 
 
 def _remedy(listener):
     if listener["pid"] is None:
         return "look for it outside this container or name space"
+    if commands := removal(listener):
+        return f"if it is not needed: `{' && '.join(map(' '.join, commands))}`"
+    if listener["process"] == "docker-proxy":
+        number = listener["port"].partition("/")[0]
+        return (
+            f"`docker ps --filter publish={number}` names the container; if it is not needed: "
+            "`docker stop NAME && docker update --restart=no NAME`"
+        )
+    if container := _CONTAINER.fullmatch(listener["unit"] or ""):
+        program = {"docker": "docker", "libpod": "podman"}.get(container[1])
+        if program:
+            name = container[2][:12]
+            return f"if that container is not needed: `{program} stop {name} && {program} update --restart=no {name}`"
     if listener["pid"] == 1:
-        unit = listener["unit"] or "a socket unit"
-        return f"it waits for {unit} (see `systemctl list-sockets`): `systemctl disable --now` it"
-    if (listener["unit"] or "").endswith(".service"):
-        return f"if it is not needed: `systemctl disable --now {listener['unit']}`"
+        return "it waits for a unit of systemd: `systemctl list-sockets` names it; stop and disable it"
     return f"see what it is with `ps -fp {listener['pid']}`, and end it for good"
 
 
@@ -181,3 +224,19 @@ def sentence(conflict):
     if conflict["pid"]:
         who += f" (process {conflict['pid']}, {conflict['unit'] or 'no unit'})"
     return f"port {conflict['port']} is needed by {conflict['daemon']}, but taken by {who}"
+
+
+def free(ports):
+    """
+    Stop and disable the services that listen on ``ports`` (as for :func:`conflicts`) and are not the relay's.
+
+    Returns their units, a list of text. Raises ``CommandExecutionError`` where a port is still taken afterwards.
+    """
+    stopped, said = [], []
+    for one in conflicts(listeners(ports), ports):
+        if one["unit"] not in stopped and (commands := removal(one)):
+            said += [done.stderr.strip() for done in map(run, commands) if done.returncode]
+            stopped.append(one["unit"])
+    if left := conflicts(listeners(ports), ports):
+        raise CommandExecutionError("\n".join([*said, *(f"{sentence(one)}; {one['remedy']}." for one in left)]))
+    return stopped

@@ -7,6 +7,7 @@
 
 include:
   - chatmail.preflight
+  - chatmail.preflight.ports
   # vmail and its mailboxes directory.
   - chatmail.system
 

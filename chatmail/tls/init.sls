@@ -3,6 +3,7 @@
 
 include:
   - chatmail.preflight
+  - chatmail.preflight.ports
   - chatmail.tls.remnants
   - chatmail.tls.{{ settings.tls_mode }}
 

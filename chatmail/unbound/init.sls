@@ -68,11 +68,22 @@ unbound-unit:
 
 {{ sandbox("unbound", privileged=["unbound"], further=["unbound-unit"]) }}
 
+# Another resolver goes when ours is about to start.
+{% set ports = salt["chatmail_settings.ports"](settings) %}
+unbound-port-free:
+  chatmail_preflight.ports_free:
+    - ports: {{ {"53/tcp": ports["53/tcp"], "53/udp": ports["53/udp"]} | json }}
+    - takeover: {{ settings.takeover }}
+    - require:
+      - chatmail_preflight: preflight-adopted
+      - chatmail_package: unbound-packages
+
 unbound-service:
   service.running:
     - name: unbound
     - enable: True
     - require:
+      - chatmail_preflight: unbound-port-free
       - service: unbound-resolvconf-service
     - watch:
       - file: unbound-conf

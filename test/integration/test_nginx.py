@@ -154,39 +154,3 @@ def test_no_log_has_seen_a_clients_address(lab, one_host):
     run = one_host.run(["systemctl", "show", "--property=InvocationID", "--value", "nginx"]).stdout.strip()
     journal = one_host.run(["journalctl", "-o", "cat", f"_SYSTEMD_INVOCATION_ID={run}"]).stdout
     assert str(lab.layout.ipv4(1)) not in journal
-
-
-# What somebody else may have made of Debian's nginx, and what of it stays where it is.
-FOREIGN = {
-    "/etc/nginx/nginx.conf": "events {}\nhttp { include conf.d/*; include sites-enabled/*; }\n",
-    "/etc/nginx/conf.d/limits.conf": "client_max_body_size 99m;\n",
-    "/etc/nginx/sites-enabled/shop": "server { listen 80; server_name shop.test; return 200 sold; }\n",
-}
-
-
-def test_another_web_server_is_refused_and_when_taken_over_kept_aside(lab, bare_host):
-    bare_host.run(["apt-get", "-qq", "update"])
-    bare_host.run(["apt-get", "-qq", "install", "-y", "--no-install-recommends", "nginx"], timeout=200)
-    bare_host.run(["rm", "/etc/nginx/sites-enabled/default"])
-    for path, text in FOREIGN.items():
-        bare_host.write(path, text)
-    bare_host.run(["systemctl", "restart", "nginx"])
-    relay = Relay(bare_host.name, str(bare_host.ipv4))
-    settings = {"mail_domain": bare_host.name, **PERMISSIVE}
-
-    lab.pillar(bare_host.name, {"chatmail": settings})
-    with pytest.raises(SaltFailed, match="takeover: true") as refusal:
-        lab.salt_ssh(bare_host.name, "state.apply", "chatmail.nginx")
-    assert [path for path in FOREIGN if path not in str(refusal.value)] == []
-    assert plain_get(relay, "/").status == 200
-
-    lab.pillar(bare_host.name, {"chatmail": {**settings, "takeover": True}})
-    states = lab.salt_ssh(bare_host.name, "state.apply", "chatmail.nginx")
-    adopted = next(state for state in states.values() if state["__id__"] == "preflight-adopted")
-    aside = adopted["changes"]["/etc/nginx"]["new"].removeprefix("kept aside in ")
-    for path, text in FOREIGN.items():
-        assert bare_host.read(f"{aside}/{path.removeprefix('/etc/nginx/')}") == text
-        assert path == CONFIG or bare_host.read(path) == text
-    assert plain_get(relay, "/").status == 301
-    assert get(relay).status == 200
-    assert changed(lab.salt_ssh(bare_host.name, "state.apply", "chatmail.nginx")) == {}

@@ -85,7 +85,7 @@ def taken(unit: str, address: str, port: int) -> Fault:
         f"systemctl stop stranger; systemctl reset-failed {unit}; systemctl restart {unit}",
         "services",
         rf"^port {port}/tcp is needed by {unit.partition('@')[0]}, but taken by python3 \(process \d+, stranger",
-        f"systemctl disable --now stranger.service.*; then systemctl restart {unit}",
+        f"systemctl stop stranger.service.*; then systemctl restart {unit}",
     )
 
 
@@ -115,6 +115,16 @@ FAULTS = [
     dead("chatmail-turn.service", "warning"),
     taken(FIRST_POSTFIX, "0.0.0.0", 25),
     taken("filtermail", "127.0.0.1", 10080),
+    Fault(
+        "another-web-server",
+        "systemd-run --quiet --unit=apache2 --property=Type=exec python3 -m http.server 80;"
+        " until systemctl is-failed apache2; do sleep 0.1; done",
+        "systemctl reset-failed apache2",
+        "services",
+        "^apache2 has failed: the port that it wants is in use",
+        "^if it is not needed: systemctl disable apache2; systemctl reset-failed apache2$",
+        "warning",
+    ),
     Fault(
         "crash-loop",
         "mkdir -p /run/systemd/system/lastlogin.service.d;"

@@ -12,7 +12,7 @@ PORTS = {"25/tcp": ["postfix"]}
 
 @pytest.fixture
 def host():
-    return {"problems": [], "foreign": {}, "adopted": False, "calls": []}
+    return {"problems": [], "foreign": {}, "adopted": False, "calls": [], "in_the_way": []}
 
 
 @pytest.fixture
@@ -33,6 +33,8 @@ def configure_loader_modules(testmode, host):
                 "chatmail_preflight.foreign_configurations": lambda: host["foreign"],
                 "chatmail_preflight.adopted": lambda: host["adopted"],
                 "chatmail_preflight.adopt": adopt,
+                "chatmail_preflight.in_the_way": lambda ports: host["in_the_way"],
+                "chatmail_preflight.free": lambda ports: host["calls"].append(ports) or ["apache2.service"],
             },
         }
     }
@@ -92,3 +94,26 @@ def test_mailboxes_that_would_be_orphaned_are_a_reason_too(host):
     assert ret["result"] is False
     assert "- port 25/tcp is taken.\n- there are 2 mailboxes of old.test." in ret["comment"]
     assert "nothing on it was changed" in ret["comment"]
+
+
+APACHE = {"port": "80/tcp", "process": "apache2", "pid": 7, "unit": "apache2.service", "remedy": "stop it"}
+
+
+def test_ports_that_are_free_change_nothing(host):
+    ret = chatmail_preflight.ports_free("preflight-ports-free", PORTS, takeover=True)
+    assert (ret["result"], ret["changes"], host["calls"]) == (True, {}, [])
+
+
+def test_who_holds_a_port_is_ended_where_that_is_allowed(host, testmode):
+    host["in_the_way"] = [APACHE]
+    ret = chatmail_preflight.ports_free("preflight-ports-free", PORTS, takeover=True)
+    assert ret["result"] is (None if testmode else True)
+    assert ret["changes"] == {"apache2.service": {"old": "listens on 80/tcp", "new": "stopped and disabled"}}
+    assert host["calls"] == ([] if testmode else [PORTS])
+
+
+def test_who_came_since_the_preflight_is_named_and_left_alone(host):
+    host["in_the_way"] = [APACHE]
+    ret = chatmail_preflight.ports_free("preflight-ports-free", PORTS)
+    assert (ret["result"], ret["changes"], host["calls"]) == (False, {}, [])
+    assert ret["comment"] == "port 80/tcp is taken by apache2; stop it."

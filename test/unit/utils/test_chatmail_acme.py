@@ -69,3 +69,17 @@ challenge type not supported]
 def test_an_authority_that_is_down_is_named():
     with pytest.raises(CommandExecutionError, match=r"does not answer at https://127\.0\.0\.1:9/dir: .*refused"):
         chatmail_acme.directory_meta("https://127.0.0.1:9/dir")
+
+
+def test_the_authoritys_problem_document_is_told_before_all_else():
+    problem = (
+        '(problem (type "urn:ietf:params:acme:error:connection") (instance "") (id <nil>) (title ""): '
+        '(detail "Get \\"http://chat.test:80/.well-known/acme-challenge/x\\": i/o timeout"))'
+    )
+    log = f"""\
+20261127171959 [INFO] acmetool.solver: unsuccessful challenge: authorization "https://ca.test/authZ/1" failed: {problem}
+20261127171959 [INFO] acmetool.solver: unsuccessful challenge: authorization "https://ca.test/authZ/1" failed: {problem}
+20261127171959 [CRITICAL] acmetool: fatal: reconcile: exhausted all possible challenges
+"""
+    said = 'the authority says: Get "http://chat.test:80/.well-known/acme-challenge/x": i/o timeout (connection)'
+    assert chatmail_acme.reason(log) == said

@@ -2,11 +2,14 @@
 
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 import chatmail_ports
+
+PROXY = "docker-proxy"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,32 @@ def test_a_conflict_has_port_process_and_remedy_and_reads_as_a_sentence():
     (found,) = chatmail_ports.conflicts([exim, postfix], ports)
     assert found == exim | {
         "daemon": "postfix",
-        "remedy": "if it is not needed: `systemctl disable --now exim4.service`",
+        "remedy": "if it is not needed: `systemctl stop exim4.service && systemctl disable exim4.service`",
     }
     said = "port 25/tcp is needed by postfix, but taken by exim4 (process 812, exim4.service)"
     assert chatmail_ports.sentence(found) == said
+
+
+@pytest.mark.parametrize(
+    ("process", "unit", "systemd", "remedy"),
+    [
+        ("apache2", "apache2.service", "", "`systemctl stop apache2.service && systemctl disable apache2.service`"),
+        # certbot alone on port 80, started by a timer; a unit without a file of its own.
+        (
+            "certbot",
+            "certbot.service",
+            "TriggeredBy=certbot.timer\nUnitFileState=static\n",
+            "`systemctl stop certbot.timer certbot.service && systemctl disable certbot.timer certbot.service`",
+        ),
+        ("python3", "run-r1.service", "TriggeredBy=\nUnitFileState=transient\n", "`systemctl stop run-r1.service`"),
+        ("nginx", "docker-0123456789abcdef.scope", "", "`docker stop 0123456789ab && docker update --restart=no"),
+        (PROXY, "docker.service", "", "`docker ps --filter publish=80` names the container"),
+        ("python3", "session-3.scope", "", "see what it is with `ps -fp 7`"),
+    ],
+)
+def test_each_kind_of_listener_has_a_remedy_of_its_own(monkeypatch, *, process, unit, systemd, remedy):
+    monkeypatch.setattr(chatmail_ports, "run", lambda argv: subprocess.CompletedProcess(argv, 0, systemd, ""))
+    listener = {"port": "80/tcp", "process": process, "pid": 7, "unit": unit}
+    (found,) = chatmail_ports.conflicts([listener], {"80/tcp": ["nginx"]})
+    assert remedy in found["remedy"]
+    assert bool(chatmail_ports.removal(listener)) == ("systemctl" in remedy)
