@@ -9,8 +9,10 @@ from pathlib import Path
 from salt.exceptions import CommandExecutionError
 
 from chatmail_files import replace
+from chatmail_services import PORTS, PUBLIC
 
 try:
+    from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import Encoding
 
     import chatmail_acme
@@ -22,14 +24,11 @@ except ImportError:
 
 MAILNAME = Path("/etc/mailname")
 # Where the relay serves its certificate: port, daemon, protocol that comes before TLS.
-SERVED = (
-    (25, "postfix", "smtp"),
-    (465, "postfix", None),
-    (587, "postfix", "smtp"),
-    (143, "dovecot", "imap"),
-    (993, "dovecot", None),
-    (443, "nginx", None),
-)
+SERVED = [
+    (int(port.partition("/")[0]), PORTS[port][0], None if public.protocol == "tls" else public.protocol)
+    for port, public in PUBLIC.items()
+    if public.protocol in ("tls", "smtp", "imap")
+]
 
 __outputter__ = {"show": "chatmail"}
 
@@ -140,8 +139,9 @@ def acme_account():
 
 def facts(cert):
     """
-    Return what DNS records tell of the relay's certificate ``cert`` (path, PEM): ``names`` that it covers,
-    ``public_key_sha256`` (hexadecimal, RFC 6698 section 2.1), ``days_left``, and of an account at a certificate
+    Return what others see of the relay's certificate ``cert`` (path, PEM), in DNS records or when they connect:
+    ``names`` that it covers, its ``sha256`` and ``public_key_sha256`` (hexadecimal, RFC 6698 section 2.1),
+    ``days_left``, and of an account at a certificate
     authority the ``account_uri`` and ``caa_issuers``, the authority's names in CAA records (RFC 8659). Each none where
     not known.
 
@@ -154,10 +154,11 @@ def facts(cert):
     try:
         certificate = chatmail_x509.load(cert)
     except (OSError, ValueError):
-        known = {"names": [], "public_key_sha256": None, "days_left": None}
+        known = {"names": [], "sha256": None, "public_key_sha256": None, "days_left": None}
     else:
         known = {
             "names": chatmail_x509.san(certificate),
+            "sha256": certificate.fingerprint(SHA256()).hex(),
             "public_key_sha256": chatmail_x509.public_key_sha256(certificate),
             "days_left": chatmail_x509.days_left(certificate, datetime.datetime.now(datetime.UTC)),
         }

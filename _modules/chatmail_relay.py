@@ -7,6 +7,7 @@ apply left in ``/etc/chatmail/relay.json``: the settings, and who listens where.
 Under salt-ssh ``status`` runs on the controller (``_wrapper/chatmail_relay.py``), which tells the host what time it is.
 """
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -15,14 +16,13 @@ import chatmail_checks_machine as machine
 import chatmail_checks_mail as mail
 import chatmail_checks_names as names
 import chatmail_checks_services as services
+import chatmail_ports
 from chatmail_checks import LEVELS, Relay, survey, worst
 from chatmail_checks_attacks import ATTACKS
-from chatmail_services import MAIL_UNITS
+from chatmail_checks_network import OUTGOING, addresses_of
+from chatmail_services import MAIL_UNITS, PUBLIC, firewall
 
 RELAY = Path("/etc/chatmail/relay.json")
-
-PUBLIC_TCP = (25, 80, 143, 443, 465, 587, 993)
-PUBLIC_UDP = (3478,)
 
 # In this order: what others stand on comes first.
 CHECKS = (
@@ -38,6 +38,7 @@ CHECKS = (
     names.SERVED,
     names.NAMES,
     names.REVERSE,
+    OUTGOING,
     mail.QUEUE,
     mail.CLIENTS,
     ATTACKS,
@@ -78,28 +79,61 @@ def examine(clock=None, probe=True):
         what = f"this host is not a relay yet: {RELAY}: {getattr(error, 'strerror', None) or error}"
         do = f"salt-ssh {target} state.apply chatmail"
         finding = {"check": "relay", "level": "error", "kind": "not-a-relay", "what": what, "do": do}
-        return _report("", [{"check": "relay", "level": "error", "says": "", "figures": {}}], [finding], {}, begun)
+        lines = [{"check": "relay", "level": "error", "says": "", "figures": {}}]
+        return _report("", lines, [finding], begun, firewall={}, outside={})
     settings = relay["settings"]
     # What is switched off is not looked at.
     off = set(MAIL_UNITS) if settings.get("disable_mail") else set()
     checks = [check for check in CHECKS if not check.units & off and (probe or check is not mail.PROBE)]
     lines, found = survey(checks, Relay(settings, relay["ports"], __salt__, clock, target))
-    firewall = {
-        "tcp": [str(port) for port in PUBLIC_TCP],
-        "udp": [*map(str, PUBLIC_UDP), f"{settings['turn_min_port']}-{settings['turn_max_port']}"],
+    return _report(settings["mail_domain"], lines, found, begun, firewall=firewall(settings), outside=outside())
+
+
+def outside():
+    """
+    Return what another machine needs to know to look at the relay from there: its ``name``, the ``addresses`` to which
+    the DNS leads its clients, the public ``ports`` on which it listens now, and the SHA-256 of its ``certificate``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_relay.outside
+    """
+    settings = json.loads(RELAY.read_text())["settings"]
+    listening = {one["port"] for one in chatmail_ports.listeners(list(PUBLIC))}
+    return {
+        "name": settings["mail_domain_bare"],
+        "addresses": addresses_of(settings["mail_domain_bare"]),
+        "ports": [port for port in PUBLIC if port in listening],
+        "certificate": __salt__["chatmail_cert.facts"](settings["tls_cert_path"])["sha256"],
     }
-    return _report(settings["mail_domain"], lines, found, firewall, begun)
 
 
-def _report(name, lines, found, firewall, begun):
+def outgoing():
+    """
+    Try whether mail can leave the host by port 25; return a line of text, and what is wrong (a list of mappings with
+    ``level``, ``kind``, ``what`` and ``do``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_relay.outgoing
+    """
+    relay = Relay(json.loads(RELAY.read_text())["settings"], {}, __salt__)
+    says, findings = OUTGOING.judge(OUTGOING.collect(relay), relay)
+    return says, list(map(dataclasses.asdict, findings))
+
+
+def _report(name, lines, found, begun, **more):
     return {
         "relay": name,
         "level": worst(one["level"] for one in found),
         "checks": lines,
         "findings": found,
-        "firewall": firewall,
         "seconds": round(time.monotonic() - begun, 1),
-    }
+    } | more
 
 
 def status(probe=True):
@@ -126,5 +160,7 @@ def status(probe=True):
         salt-ssh --out=json relay chatmail_relay.status
     """
     found = examine(probe=probe)
+    # Of use to another machine alone.
+    del found["outside"]
     __context__["retcode"] = max(0, LEVELS.index(found["level"]) - 1)
     return found

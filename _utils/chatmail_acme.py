@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from salt.exceptions import CommandExecutionError
 
 import chatmail_x509
-from chatmail_challenges import challenges_handed_on
+from chatmail_challenges import challenges_handed_on, require_reached
 from chatmail_files import replace
 
 STATE = Path("/var/lib/acme")
@@ -166,6 +166,7 @@ def obtain(directory_url, email, names):
     responses = {"acme-enter-email": email, f"acme-agreement:{meta.get('termsOfService', '')}": True}
     replace(STATE / "conf/responses", json.dumps(responses, indent=2).encode() + b"\n", 0o644)
     with challenges_handed_on():
+        require_reached(names[0])
         try:
             _acmetool("reconcile")
         except CommandExecutionError as error:

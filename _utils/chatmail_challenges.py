@@ -9,11 +9,14 @@ import contextlib
 import http.client
 import http.server
 import secrets
+import socket
 import threading
 
 from salt.exceptions import CommandExecutionError
 
 import chatmail_ports
+import chatmail_session
+from chatmail_checks_network import addresses_of
 from chatmail_services import run
 
 PATH = "/.well-known/acme-challenge/"
@@ -21,6 +24,8 @@ PATH = "/.well-known/acme-challenge/"
 HANDED_ON_TO = ("127.0.0.1", 402)
 PATIENCE_S = 5
 PORT = "80/tcp"
+# More than a port that gives no answer takes.
+ANSWER_S = 30
 
 
 def are_handed_on(port=80, to=HANDED_ON_TO):
@@ -54,6 +59,32 @@ def are_handed_on(port=80, to=HANDED_ON_TO):
         finally:
             client.close()
             server.shutdown()
+
+
+def require_reached(name):
+    """
+    Have the machine on which salt-ssh runs connect to port 80 of each address of ``name``, as the authority will.
+
+    Raises ``CommandExecutionError`` where it is closed at all of them. Where no salt-ssh is connected, nothing is
+    known.
+    """
+    facts = {"name": name, "addresses": addresses_of(name), "ports": [PORT], "certificate": None}
+    with contextlib.ExitStack() as stack:
+        for family, host in ((socket.AF_INET6, "::"), (socket.AF_INET, "")):
+            # Until acmetool is there, nobody may listen: a closed port would be no firewall's fault.
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.create_server((host, 80), family=family))
+        try:
+            seen = chatmail_session.ask({"service": "look", "facts": facts}, ANSWER_S)["seen"]
+        except CommandExecutionError:
+            return
+    closed = [one["address"] for one in seen if one["state"] == "closed"]
+    if closed and not any(one["state"] == "open" for one in seen):
+        raise CommandExecutionError(
+            f"port 80 of {' and '.join(closed)}, to where the DNS leads {name}, is closed from outside "
+            f"({seen[0]['why']}), so the authority was not asked: let TCP 80 in, in the firewall of your provider and "
+            "on the host (nft list ruleset)"
+        )
 
 
 @contextlib.contextmanager

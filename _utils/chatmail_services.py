@@ -114,6 +114,39 @@ PORTS = {
     "8464/tcp": ["chatmail-transport"],
     "8465/tcp": ["chatmail-transport"],
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class PublicPort:
+    """
+    A port that others connect to: the ``protocol`` that is spoken there (``smtp`` and ``imap`` begin TLS themselves,
+    ``tls`` is TLS from the start), what does not work where it is closed, and how bad that is.
+    """
+
+    protocol: str
+    effect: str
+    level: str = "error"
+
+
+# What has to be open in every firewall before the relay.
+PUBLIC = {
+    "25/tcp": PublicPort("smtp", "no mail comes in from other relays"),
+    "80/tcp": PublicPort("http", "no certificate can be had or renewed by ACME"),
+    "143/tcp": PublicPort("imap", "some clients cannot log in", "warning"),
+    "443/tcp": PublicPort("tls", "no web pages, no new addresses"),
+    "465/tcp": PublicPort("tls", "clients cannot send"),
+    "587/tcp": PublicPort("smtp", "some clients cannot send", "warning"),
+    "993/tcp": PublicPort("tls", "clients cannot log in"),
+    "3478/udp": PublicPort("stun", "calls behind address translation fail", "warning"),
+}
+
+
+def firewall(settings):
+    """Return what has to be open in firewalls: lists of numbers and ranges (text) by transport, ``tcp`` and ``udp``."""
+    ports = {kind: [port[:-4] for port in PUBLIC if port.endswith(kind)] for kind in ("tcp", "udp")}
+    return ports | {"udp": [*ports["udp"], f"{settings['turn_min_port']}-{settings['turn_max_port']}"]}
+
+
 METRICS_PORTS = {"3903/tcp": ["mtail"], "3904/tcp": ["dovecot"]}
 REAL_TIME_PORTS = {"3340/tcp": ["iroh-relay"]}
 # Settings that are ports of loopback, and whose.

@@ -134,17 +134,21 @@ def _domain(value, spec):
     return value.lower()
 
 
-def _ip(value, spec):
-    _demand(isinstance(value, str) and "%" not in value)
-    return str(ipaddress.ip_address(value.strip()))
-
-
 def _words(value):
     """The items of a YAML list, or of text separated by white space."""
     _demand(isinstance(value, str | list | tuple))
     words = value.split() if isinstance(value, str) else list(value)
     _demand(all(isinstance(word, str) for word in words))
     return words
+
+
+def _domains(value, spec):
+    return [_domain(word, spec) for word in _words(value)]
+
+
+def _ip(value, spec):
+    _demand(isinstance(value, str) and "%" not in value)
+    return str(ipaddress.ip_address(value.strip()))
 
 
 def _ips(value, spec):
@@ -270,6 +274,7 @@ TYPES = {
         "a host name such as chat.example.org (xn--... where it has other letters than a-z), "
         "a host name that begins with _, or the IPv4 address of the host",
     ),
+    "domains": Type(_domains, "a list of host names"),
     "ip": Type(_ip, "an IP address"),
     "ips": Type(_ips, "a list of IP addresses"),
     "path": Type(_path, "an absolute path of at least two parts, made of letters, digits and . _ + @ [ ] -"),

@@ -167,9 +167,9 @@ def described(der, now):
     return {"names": sorted(san(certificate)), "issuer": issuer, "days_left": days_left(certificate, now)}
 
 
-def served(port, protocol, name, timeout=10):
+def served(port, protocol, name, timeout=10, address="localhost"):
     """
-    Return the certificate (DER) that is served on ``port`` of this host, or raise ``OSError``.
+    Return the certificate (DER) that is served on ``port`` of ``address``, or raise ``OSError``.
 
     protocol
         What comes before TLS: ``smtp``, ``imap``, or None.
@@ -184,17 +184,17 @@ def served(port, protocol, name, timeout=10):
     context.verify_mode = ssl.CERT_NONE
     try:
         if protocol == "smtp":
-            with smtplib.SMTP("localhost", port, "localhost", timeout) as smtp:
+            with smtplib.SMTP(address, port, "localhost", timeout) as smtp:
                 smtp.starttls(context=context)
                 return smtp.sock.getpeercert(binary_form=True)
         if protocol == "imap":
-            with imaplib.IMAP4("localhost", port, timeout) as imap:
+            with imaplib.IMAP4(address, port, timeout) as imap:
                 imap.starttls(context)
                 return imap.sock.getpeercert(binary_form=True)
     except (smtplib.SMTPException, imaplib.IMAP4.error) as error:
         raise OSError(f"no STARTTLS: {error}") from error
     with (
-        socket.create_connection(("localhost", port), timeout) as plain,
+        socket.create_connection((address, port), timeout) as plain,
         context.wrap_socket(plain, server_hostname=name) as tls,
     ):
         return tls.getpeercert(binary_form=True)

@@ -68,8 +68,8 @@ def attend(settings):
     """
     Hold the target's lock and do what its states ask for, until this run of salt-ssh ends.
 
-    The preflight SLS calls this while it renders. Runs that only show states take no lock and open no session, and
-    without a key for DNS records and a proxy's rules there is nothing to ask for.
+    The preflight SLS calls this while it renders. Runs that only show states take no lock and open no session. Without
+    a key for DNS records and a proxy's rules an apply goes on though the session does not come about.
 
     settings
         Those of ``map.jinja``.
@@ -85,22 +85,27 @@ def attend(settings):
     """
     __salt__["chatmail_apply.lock"]()
     shown = __opts__["__master_opts__"]["argv"][0].startswith("state.show_")
-    # What the settings are worth is judged on the host: here they may lack anything.
-    wanted = settings.get("proxy_target") or (settings.get("dns_check") and settings.get("dns_update_key_file"))
-    if shown or not wanted or "chatmail_controller.attend" in __context__:
+    if shown or "chatmail_controller.attend" in __context__:
         return ""
+    # What the settings are worth is judged on the host: here they may lack anything.
+    needed = settings.get("proxy_target") or (settings.get("dns_check") and settings.get("dns_update_key_file"))
     ssh = __salt__["chatmail_apply.ssh_argv"]
     session = subprocess.Popen(ssh(LISTEN), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if session.stdout.readline() != b"ready\n":
         said = session.communicate()[1].decode(errors="replace").strip()
+        if not needed:
+            # The host is not looked at from outside, then.
+            return ""
         raise CommandExecutionError(
             f"No second ssh session to the host: {said or 'it ended'}. It needs a key; a password does not do."
         )
     __context__["chatmail_controller.attend"] = session
-    publish = functions("chatmail_dns")["chatmail_dns.publish"]
     services = {
-        "publish": lambda asked: publish(settings, known=asked["facts"], initial=asked["initial"]),
+        "publish": lambda asked: functions("chatmail_dns")["chatmail_dns.publish"](
+            settings, known=asked["facts"], initial=asked["initial"]
+        ),
         "reach": lambda asked: _reach(ssh(REACHED, NEW_CONNECTION)),
+        "look": lambda asked: {"seen": __salt__["chatmail_relay.look"](asked["facts"])},
     }
     threading.Thread(target=answer_all, args=(session, services), daemon=True).start()
     return ""
@@ -126,7 +131,7 @@ def answer_all(session, services):
         try:
             asked = json.loads(line)
             answer = services[asked["service"]](asked)
-        except (CommandExecutionError, subprocess.SubprocessError) as error:
+        except (CommandExecutionError, OSError, subprocess.SubprocessError) as error:
             answer = {"error": str(error)}
         except (ValueError, KeyError, TypeError) as error:
             answer = {"error": f"the request is malformed: {type(error).__name__}"}

@@ -1,10 +1,13 @@
 """
 ``chatmail_relay`` on the controller: for salt-ssh ``status`` takes the place of the execution module's.
 
-The host is examined by itself, and told what time it is here: a clock cannot find its own fault.
+The host is examined by itself, and told what time it is here: a clock cannot find its own fault. And it is looked at
+from here, which is outside of its firewalls.
 """
 
 import time
+
+import salt.loader
 
 EXIT_CODES = {"warning": 1, "error": 2}
 
@@ -27,7 +30,33 @@ def status(probe=True):
         salt-ssh --out=json relay chatmail_relay.status
     """
     found = __salt__["chatmail_relay.examine"](clock=time.time(), probe=probe)
+    if facts := found.pop("outside"):
+        begun = time.monotonic()
+        found = _outside("added", found, look(facts))
+        found["seconds"] = round(found["seconds"] + time.monotonic() - begun, 1)
     retcode = EXIT_CODES.get(found["level"], 0)
     __context__["retcode"] = retcode
     # With "local" Salt takes the result for one that names its own outputter.
     return {"local": {"return": found, "retcode": retcode, "out": "chatmail"}}
+
+
+def look(facts):
+    """
+    Return what the relay looks like from this machine, see ``_utils/chatmail_outside.py``.
+
+    facts
+        What ``chatmail_relay.outside`` returns on the host.
+
+    CLI Example:
+
+    .. code-block:: jinja
+
+        {{ salt["chatmail_relay.look"](facts) }}
+    """
+    return _outside("look", facts)
+
+
+def _outside(function, *arguments):
+    # Salt gives wrappers no way to import a util.
+    utils = salt.loader.utils(__opts__, whitelist=["chatmail_outside"])
+    return utils[f"chatmail_outside.{function}"](*arguments)

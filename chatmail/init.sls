@@ -32,5 +32,7 @@ include:
   # Last, as the components that are not Debian's: where a download fails, all else is there. The bot is a client of it.
   - chatmail.iroh_relay
   - chatmail.echobot
+  # Looks at what is there by then.
+  - chatmail.outside
   # Where its page is, and how to go on.
   - chatmail.ready

@@ -3,6 +3,7 @@
 
 include:
   - chatmail.preflight
+  - chatmail.outside
 
 ready-told:
   chatmail_relay.ready:
@@ -10,3 +11,4 @@ ready-told:
     - order: last
     - require:
       - file: preflight-settings
+      - chatmail_firewall: outside-reachable

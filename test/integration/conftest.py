@@ -52,6 +52,7 @@ LONGEST = (
     "test_provider_hosts",
     "test_ipv4_relay",
     "test_load",
+    "test_taken_hosts",
     "test_tls_scan",
     "test_dns",
 )

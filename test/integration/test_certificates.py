@@ -25,6 +25,7 @@ from test.relay import chat
 from test.relay.delivery import Relay, new_user
 from test.relay.errors import RelayError
 from test.support import messages
+from test.support.firewall import closed
 from test.support.leaks import apply_aloud, assert_nowhere, telling
 from test.support.mailing import inbox, submit
 from test.support.waiting import wait_until
@@ -158,6 +159,15 @@ def test_an_authority_that_is_down_is_named_and_nothing_is_half_done(lab, host):
     with pytest.raises(SaltFailed, match=rf"does not answer at {authority.DIRECTORY_URL}: .*refused"):
         lab.salt_ssh(DOMAIN, "state.apply", "chatmail.tls")
     assert host.run(["test", "-e", LIVE], check=False).returncode
+
+
+def test_a_closed_port_80_is_named_before_the_authority_is_asked(lab, host):
+    start_authority(lab)
+    with closed(host, tcp=[80]), pytest.raises(SaltFailed) as failure:
+        lab.salt_ssh(DOMAIN, "state.apply", "chatmail.tls")
+    where = f"port 80 of {host.ipv4} and {host.ipv6}, to where the DNS leads {DOMAIN}"
+    assert f"{where}, is closed from outside (no answer)" in str(failure.value)
+    assert host.run(["sh", "-c", "ls /var/lib/acme/accounts/*"], check=False).returncode
 
 
 def test_a_caa_record_that_forbids_the_certificate_is_named(lab, host):

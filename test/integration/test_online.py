@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 from test.bench import relay as bench
 from test.lab import Host, Lab
 from test.salt.minion import CHECKOUT
+from test.support.firewall import closed
 
 
 def outside(lab: Lab, *command: str, timeout: float, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -44,6 +45,14 @@ def test_without_a_relay_it_says_what_to_give(lab: Lab):
     done = outside(lab, "-m", "pytest", "-q", "test/online", timeout=60, RELAY="")
     assert done.returncode == 2
     assert "make online RELAY=" in done.stdout
+
+
+def test_all_closed_ports_are_named(lab: Lab, one_host: Host):
+    with closed(one_host, tcp=[25, 993], udp=[3478]):
+        done = outside(lab, "-m", "pytest", "-q", "test/online", timeout=60, RELAY=one_host.name)
+    assert done.returncode == 2
+    for address in (one_host.ipv4, one_host.ipv6):
+        assert f"closed from outside at {address}: TCP 25 993, UDP 3478" in done.stdout
 
 
 def test_the_benchmark_ends_with_figures_and_a_picture(lab: Lab, one_host: Host, two_host: Host):

@@ -16,10 +16,12 @@ import dns.message
 import dns.query
 import pytest
 
+from chatmail_services import PUBLIC
 from test.integration.conftest import peculiar
 from test.lab import Host, Lab
 from test.lab.saltconf import SaltFailed
 from test.salt.minion import CHECKOUT
+from test.support.firewall import closed
 from test.support.status_faults import FAULTS, FIRST, FIRST_POSTFIX, MAILBOXES, Fault, dead
 
 DRIVER = Path(__file__).parents[1] / "support/status_on_host.py"
@@ -191,22 +193,39 @@ def test_a_killed_probe_leaves_nothing_for_the_next(one_host: Host, examine):
     assert "status-probe" not in one_host.run(["ls", fitted(MAILBOXES, one_host)]).stdout
 
 
-def test_people_see_lines_machines_json_and_both_an_exit_code(lab: Lab, one_host: Host, examine):
-    def status(*options: str) -> subprocess.CompletedProcess:
-        program, config, *_ = lab.salt_ssh_argv(one_host.name)
-        argv = [program, config, *options, one_host.name, "chatmail_relay.status"]
-        return subprocess.run(argv, capture_output=True, text=True, cwd=CHECKOUT, timeout=120, check=False)
+def as_operator(lab: Lab, host: Host, *options: str) -> subprocess.CompletedProcess:
+    """The status as somebody sees it who calls salt-ssh."""
+    program, config, *_ = lab.salt_ssh_argv(host.name)
+    argv = [program, config, *options, host.name, "chatmail_relay.status"]
+    return subprocess.run(argv, capture_output=True, text=True, cwd=CHECKOUT, timeout=120, check=False)
 
-    well = status()
+
+def test_people_see_lines_machines_json_and_both_an_exit_code(lab: Lab, one_host: Host, examine):
+    well = as_operator(lab, one_host)
     assert (well.returncode, well.stderr) == (0, "")
     assert well.stdout.startswith(f"{one_host.name}: all is well")
     assert re.search(r"ok +probe +a message took \d\.\d\d s", well.stdout)
+    assert re.search(r"ok +outside +16 ports answer at [0-9.]+, [0-9a-f:]+", " ".join(well.stdout.split()))
     assert "open in the firewall TCP 25 80 143 443 465 587 993; UDP 3478 49152-65535" in well.stdout
     with broken(one_host, dead("filtermail.service")):
-        ill = status("--out=json")
-        seen = status()
+        ill = as_operator(lab, one_host, "--out=json")
+        seen = as_operator(lab, one_host)
     assert ill.returncode == seen.returncode == 20
     assert only(json.loads(ill.stdout)[one_host.name])["what"] == "filtermail is stopped: nobody can send"
     assert "FAULT    services    filtermail is stopped: nobody can send" in seen.stdout
     assert "do  systemctl restart filtermail" in seen.stdout
     assert max(map(len, seen.stdout.splitlines())) <= 80
+
+
+def test_a_firewall_that_closes_everything_is_seen_from_outside_and_from_the_host(lab: Lab, one_host: Host, examine):
+    numbers = {kind: [int(port[:-4]) for port in PUBLIC if port.endswith(kind)] for kind in ("tcp", "udp")}
+    with closed(one_host, **numbers, out_25=True):
+        seen = as_operator(lab, one_host, "--out=json")
+    assert seen.returncode == 20
+    found = json.loads(seen.stdout)[one_host.name]["findings"]
+    kinds = sorted((one["check"], one["level"], one["kind"]) for one in found)
+    mute = ("outside", "error", "address-mute")
+    assert kinds == [("outgoing", "warning", "port-25-closed"), mute, mute]
+    for address in (one_host.ipv4, one_host.ipv6):
+        (what,) = [one["what"] for one in found if f" {address}," in one["what"]]
+        assert "(TCP 25 80 143 443 465 587 993, UDP 3478)" in what

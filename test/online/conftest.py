@@ -12,6 +12,8 @@ from functools import partial
 
 import pytest
 
+from chatmail_outside import judge, look
+from chatmail_services import PUBLIC
 from test.relay import chat
 from test.relay.chat import Client, clients
 from test.relay.delivery import Relay, User, new_user
@@ -63,18 +65,31 @@ def clean_up(relay: Relay) -> None:
         on_host(f"runuser -u vmail -- rm -rf -- {shlex.quote(f'{root}/{address}')}")
 
 
+def closed_ports(name: str) -> str:
+    """What is closed of all that has to be open, a line for each address; nothing where all is well.
+
+    It takes 10 s at most.
+    """
+    try:
+        addresses = {info[4][0] for info in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
+    except OSError as error:
+        return f"{name} has no address ({error}): is the name right?"
+    seen = look({"name": name, "addresses": sorted(addresses), "ports": list(PUBLIC), "certificate": None})
+    says, findings = judge(seen)
+    lines = [finding.what for finding in findings if finding.kind != "port-of-another"]
+    if not any(one["state"] == "open" for one in seen):
+        lines = lines or [f"{name} cannot be reached: {says}"]
+    return "\n".join(lines)
+
+
 @pytest.fixture(scope="session")
 def relay() -> Iterator[Relay]:
     """The relay under test."""
     if not os.environ.get("RELAY"):
         pytest.exit("which relay? make online RELAY=chat.example.org", returncode=2)
     relay = relay_of(os.environ["RELAY"])
-    try:
-        socket.create_connection((relay.address, 993), timeout=20).close()
-    except OSError as error:
-        pytest.exit(
-            f"{relay.address} cannot be reached at port 993 ({error}): is it up, is the name right?", returncode=2
-        )
+    if closed := closed_ports(relay.address):
+        pytest.exit(closed, returncode=2)
     yield relay
     clean_up(relay)
 

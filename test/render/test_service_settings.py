@@ -205,6 +205,7 @@ def other_value(spec: dict, usual: object) -> object:
         "text": "some words",
         "folder": "disabled",
         "domain": "old.example.org",
+        "domains": ["mail.example.org"],
         "choice": spec.get("choices", [None])[-1],
         "source": "/root/program",
         "sha256": "0" * 64,

@@ -24,6 +24,7 @@ SETTINGS = {
     "echobot": False,
     "mtail_address": None,
     "metrics_page": False,
+    "port_25_targets": ["b.test"],
     "turn_min_port": 49152,
     "turn_max_port": 65535,
     "release": {"postfix_unit": "postfix@-"},

@@ -57,5 +57,5 @@ def test_what_is_served_is_shown_with_the_places_that_serve_it(monkeypatch, tmp_
     old, new = shown["certificates"]
     assert (old["names"], old["issuer"], old["days_left"]) == (sorted(NAMES), "itself", 36499)
     assert old["places"] == [{"port": 25, "daemon": "postfix"}]
-    assert [place["port"] for place in new["places"]] == [465, 587, 143, 993]
+    assert [place["port"] for place in new["places"]] == [143, 465, 587, 993]
     assert shown["not_served"] == [{"port": 443, "daemon": "nginx", "problem": "Connection refused"}]

@@ -18,6 +18,9 @@ def configure_loader_modules():
 def test_the_exit_code_goes_by_the_worst(tmp_path, monkeypatch, level, code):
     (tmp_path / "relay.json").write_text(json.dumps({"settings": SETTINGS, "ports": {}}))
     monkeypatch.setattr(chatmail_relay, "RELAY", tmp_path / "relay.json")
+    facts = {"chatmail_cert.facts": lambda cert: {"sha256": "ab"}}
+    monkeypatch.setattr(chatmail_relay, "addresses_of", lambda name: ["192.0.2.1"])
+    monkeypatch.setattr(chatmail_relay, "__salt__", facts)
     findings = [Finding(level, "bad", "bad", "fix it")] if level != "ok" else []
     check = Check("disk", lambda relay: relay.target, lambda target, _relay: (target, findings))
     monkeypatch.setattr(chatmail_relay, "CHECKS", [check])

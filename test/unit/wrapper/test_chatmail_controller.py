@@ -87,6 +87,16 @@ def test_a_malformed_request_is_answered_and_publishes_nothing(asked, line):
     assert asked == []
 
 
+def test_a_host_has_the_controller_look_at_it_from_outside(session, monkeypatch, tmp_path):
+    run = tmp_path / "chatmail-controller"
+    monkeypatch.setitem(chatmail_controller.__salt__, "chatmail_relay.look", lambda facts: [facts["name"]])
+    session(chatmail_controller.LISTEN.replace("/run/chatmail-controller", str(run)), {})
+    with (run / "request").open("w") as request, (run / "answer").open() as answer:
+        request.write(json.dumps({"service": "look", "facts": {"name": "a.test"}}) + "\n")
+        request.flush()
+        assert json.loads(answer.readline()) == {"seen": ["a.test"]}
+
+
 def test_a_new_connection_is_tried_for_a_proxy_that_has_loaded_its_rules(session, asked, tmp_path):
     run = tmp_path / "chatmail-controller"
     settings = SETTINGS | {"dns_update_key_file": None, "proxy_target": ["192.0.2.7"]}
@@ -103,9 +113,9 @@ def test_a_new_connection_is_tried_for_a_proxy_that_has_loaded_its_rules(session
     [SETTINGS | {"dns_update_key_file": None}, SETTINGS | {"dns_check": False}, {}],
     ids=["no key", "no look-ups", "broken"],
 )
-def test_without_anything_to_ask_for_no_session_is_opened(session, asked, settings):
+def test_with_nothing_but_a_look_to_ask_for_an_apply_goes_on_without_a_session(session, asked, settings):
     assert session("exit 1", settings) == ""
-    assert asked == ["lock"]
+    assert asked == ["lock", ()]
 
 
 def test_rendering_twice_opens_one_session(session, asked, tmp_path):
