@@ -5,11 +5,16 @@
 import salt.loader
 
 
-def _schema(function, *arguments):
+def _util(function, *arguments):
     if "chatmail_settings.utils" not in __context__:
         # Salt gives wrappers no way to import a util.
-        __context__["chatmail_settings.utils"] = salt.loader.utils(__opts__, whitelist=["chatmail_schema"])
-    return __context__["chatmail_settings.utils"][f"chatmail_schema.{function}"](*arguments)
+        utils = salt.loader.utils(__opts__, whitelist=["chatmail_schema", "chatmail_pillar"])
+        __context__["chatmail_settings.utils"] = utils
+    return __context__["chatmail_settings.utils"][function](*arguments)
+
+
+def _schema(function, *arguments):
+    return _util(f"chatmail_schema.{function}", *arguments)
 
 
 def effective(schema, pillar):
@@ -35,7 +40,12 @@ def problems(schema, pillar):
 
         {{ salt["chatmail_settings.problems"](schema, pillar.get("chatmail")) }}
     """
-    return _schema("problems", schema, pillar)
+    found = _schema("problems", schema, pillar)
+    opts = __opts__["__master_opts__"]
+    if not pillar and not opts.get("ext_pillar"):
+        # Perhaps no file is read at all.
+        found = [*_util("chatmail_pillar.problems", opts["pillar_roots"].get("base", []), __opts__["id"]), *found]
+    return found
 
 
 def notices(pillar):

@@ -13,6 +13,7 @@ import salt.client.ssh
 import salt.config
 from salt.exceptions import SaltException, SaltSystemExit
 
+import chatmail_pillar
 from tools.errors import ApplyError
 
 LOG = "chatmail-apply.log"
@@ -26,6 +27,11 @@ NEXT_STEPS = (
         "Is the address right, and does a firewall let port {port} through?",
     ),
     (r"Could not resolve hostname|Name or service not known", "Correct `host:` in the roster, or give an address."),
+    (
+        r"IDENTIFICATION HAS CHANGED",
+        "The host has another key than it had. If it was installed again, forget the old one: "
+        "ssh-keygen -R '{known}'. If it was not, somebody may be in between.",
+    ),
     (
         r"Host key verification failed",
         "Log in once by hand and compare the key with the host's: ssh -p {port} {user}@{address}",
@@ -75,7 +81,9 @@ class Target:
         """Return what an operator does about an error of ssh."""
         for pattern, advice in NEXT_STEPS:
             if re.search(pattern, error):
-                return advice.format(address=self.address, port=self.port, user=self.user)
+                # Its name in known_hosts (sshd(8)).
+                known = self.address if self.port == 22 else f"[{self.address}]:{self.port}"
+                return advice.format(address=self.address, port=self.port, user=self.user, known=known)
         return f"Try it by hand: ssh -p {self.port} {self.user}@{self.address}"
 
     def command(self, script: str, *arguments: str) -> list[str]:
@@ -97,6 +105,8 @@ def client(
     roster = Path(opts.get("roster_file") or config_dir / "roster")
     if not roster.is_file():
         raise ApplyError(f"There is no roster at {roster}. Copy etc/roster.example there and enter your relay.")
+    if problem := chatmail_pillar.unreadable(roster):
+        raise ApplyError(problem)
     minion_opts = opts.get("ssh_minion_opts", {}) | {"log_file": LOG, "log_level_logfile": "info"}
     pillar = [f"pillar={json.dumps({'chatmail': settings})}"] if settings else []
     opts.update(
@@ -125,4 +135,8 @@ def client(
         for name, entry in ssh.targets.items()
         if any(fnmatch.fnmatchcase(name, target) for target in targets)
     }
+    roots = opts["pillar_roots"].get("base", [])
+    names = [] if opts.get("ext_pillar") else ssh.targets
+    if found := [problem for name in names for problem in chatmail_pillar.problems(roots, name)]:
+        raise ApplyError("\n".join(dict.fromkeys(found)))
     return ssh
