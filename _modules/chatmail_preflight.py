@@ -8,12 +8,15 @@ and costs a few milliseconds.
 
 import hashlib
 import json
+import os
+import pwd
 import shutil
 import socket
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+import chatmail_capacity
 import chatmail_ports
 
 # By os-release(5)'s VERSION_ID; chatmail/releases.yaml has the rest.
@@ -228,6 +231,31 @@ def free(ports):
     return chatmail_ports.free(ports)
 
 
+def shortages(mailboxes_dir):
+    """
+    Return what the host has too little of to become a relay with its mailboxes in ``mailboxes_dir``, a list of
+    sentences. A relay that is there already is not judged.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_preflight.shortages /home/vmail/mail
+    """
+    return [] if adopted() else chatmail_capacity.shortages("/", mailboxes_dir)
+
+
+def _unprivileged():
+    """That this does not run as root, and what to do; nothing where it does."""
+    if os.geteuid() == 0:
+        return []
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    return [
+        f"this runs as {user}, not as root: set `sudo: True` for the host in the roster (etc/roster.example), where "
+        f"{user} needs no password for sudo, or `user: root`."
+    ]
+
+
 def problems(ports, takeover=False, addresses=(), root="/", relay=True):
     """
     Find everything that speaks against installing the relay, or a proxy of it, on this host.
@@ -249,7 +277,7 @@ def problems(ports, takeover=False, addresses=(), root="/", relay=True):
 
         salt-ssh relay chatmail_preflight.problems '{25/tcp: [postfix]}'
     """
-    found = []
+    found = _unprivileged()
     right, name = operating_system(root)
     if not right:
         known = " or ".join(f"Debian {number} ({code})" for number, code in RELEASES.items())

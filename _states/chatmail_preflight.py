@@ -13,8 +13,8 @@ def __virtual__():
 
 def passed(name, ports, takeover=False, addresses=(), relay=True, *, mailboxes=None):
     """
-    Promise that the host runs Debian 12 or 13, that the relay's ports are free or the relay's, that no
-    configuration of somebody else is in the way, and that no mailbox would be orphaned; it changes nothing.
+    Promise that the host runs Debian 12 or 13 and is large enough, that the relay's ports are free or the relay's, that
+    no configuration of somebody else is in the way, and that no mailbox would be orphaned; it changes nothing.
 
     .. code-block:: yaml
 
@@ -43,6 +43,7 @@ def passed(name, ports, takeover=False, addresses=(), relay=True, *, mailboxes=N
     """
     problems = __salt__["chatmail_preflight.problems"](ports, takeover, addresses, relay=relay)
     if mailboxes:
+        problems += __salt__["chatmail_preflight.shortages"](mailboxes["mailboxes_dir"])
         problems += __salt__["chatmail_mailboxes.problems"](**mailboxes)
     if not problems:
         return {

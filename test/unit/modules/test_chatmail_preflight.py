@@ -67,7 +67,9 @@ def md5(text: str) -> str:
 
 
 @pytest.fixture
-def host(tmp_path):
+def host(tmp_path, monkeypatch):
+    # Whoever runs the tests.
+    monkeypatch.setattr(chatmail_preflight.os, "geteuid", lambda: 0)
     return Host(tmp_path)
 
 
@@ -360,3 +362,17 @@ def test_an_address_that_daemons_shall_listen_on_must_be_the_hosts(host):
     assert host.problems(addresses=["127.0.0.1"]) == []
     (message,) = host.problems(addresses=["192.0.2.1"])
     assert message.startswith("192.0.2.1 is no address of this host")
+
+
+def test_whoever_is_not_root_is_told_of_sudo(host, monkeypatch):
+    assert host.problems() == []
+    monkeypatch.setattr(chatmail_preflight.os, "geteuid", lambda: 65534)
+    (message,) = host.problems()
+    assert message.startswith("this runs as nobody, not as root: set `sudo: True`")
+
+
+def test_only_a_host_that_is_not_a_relay_yet_is_judged_by_its_size(monkeypatch):
+    monkeypatch.setattr(chatmail_preflight.chatmail_capacity, "shortages", lambda root, mailboxes_dir: ["too small"])
+    for is_ours, found in ((False, ["too small"]), (True, [])):
+        monkeypatch.setattr(chatmail_preflight, "adopted", lambda is_ours=is_ours: is_ours)
+        assert chatmail_preflight.shortages("/mail") == found

@@ -29,7 +29,8 @@ def configure_loader_modules(testmode, host):
             "__opts__": {"test": testmode},
             "__salt__": {
                 "chatmail_preflight.problems": lambda ports, takeover, addresses, relay: host["problems"],
-                "chatmail_mailboxes.problems": lambda mail_domain: host["orphaned"],
+                "chatmail_preflight.shortages": lambda mailboxes_dir: host["short"],
+                "chatmail_mailboxes.problems": lambda mail_domain, mailboxes_dir: host["orphaned"],
                 "chatmail_preflight.foreign_configurations": lambda: host["foreign"],
                 "chatmail_preflight.adopted": lambda: host["adopted"],
                 "chatmail_preflight.adopt": adopt,
@@ -89,10 +90,15 @@ def test_without_its_execution_module_the_state_says_why_it_is_missing():
 
 def test_mailboxes_that_would_be_orphaned_are_a_reason_too(host):
     host["problems"] = ["port 25/tcp is taken."]
+    host["short"] = ["the host has 458 MB of memory."]
     host["orphaned"] = ["there are 2 mailboxes of old.test."]
-    ret = chatmail_preflight.passed("preflight", PORTS, mailboxes={"mail_domain": "new.test"})
+    mailboxes = {"mail_domain": "new.test", "mailboxes_dir": "/mail"}
+    ret = chatmail_preflight.passed("preflight", PORTS, mailboxes=mailboxes)
     assert ret["result"] is False
-    assert "- port 25/tcp is taken.\n- there are 2 mailboxes of old.test." in ret["comment"]
+    assert (
+        "- port 25/tcp is taken.\n- the host has 458 MB of memory.\n- there are 2 mailboxes of old.test."
+        in ret["comment"]
+    )
     assert "nothing on it was changed" in ret["comment"]
 
 
