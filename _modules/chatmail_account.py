@@ -9,6 +9,8 @@ from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
+from chatmail_words import size_text
+
 RELAY = "/etc/chatmail/relay.json"
 # While it is there, doveauth creates no address.
 NOCREATE = Path("/etc/chatmail-nocreate")
@@ -16,7 +18,7 @@ DISCONNECT_S = 10
 
 __func_alias__ = {"list_": "list"}
 __outputter__ = dict.fromkeys(
-    ("list_", "info", "ban", "unban", "delete", "invite", "invites"),
+    ("list_", "info", "ban", "unban", "delete", "nocreate", "invite", "invites"),
     "chatmail",
 )
 
@@ -146,7 +148,8 @@ def unban(address):
 def delete(address):
     """
     Remove an address with all its messages for good. Whoever logs in with it next creates it anew: ``ban`` keeps
-    people out. Returns what was removed, as ``list`` does. Raises ``CommandExecutionError`` if there is none.
+    people out. Returns what was removed, as ``list`` does, and ``result``, a sentence. Raises
+    ``CommandExecutionError`` if there is none.
 
     CLI Example:
 
@@ -157,13 +160,14 @@ def delete(address):
     # Nobody logs in, and nothing comes in, while it goes.
     told = _one("ban", address)
     _disconnect(told["address"])
-    return _one("delete", told["address"])
+    gone = _one("delete", told["address"])
+    return gone | {"result": f"{gone['address']} is deleted, with all its messages ({size_text(gone['size'])})."}
 
 
 def nocreate(on=None):
     """
     Stop the creation of addresses (``on=True``), or let it go on (``on=False``). Those that there are stay. Returns
-    whether it is stopped; without ``on`` nothing is changed.
+    a mapping: ``stopped``, whether it is, and ``result``, a sentence; without ``on`` nothing is changed.
 
     CLI Example:
 
@@ -177,7 +181,9 @@ def nocreate(on=None):
         NOCREATE.touch(mode=0o644)
     elif on is False:
         NOCREATE.unlink(missing_ok=True)
-    return NOCREATE.exists()
+    stopped = NOCREATE.exists()
+    says = "Nobody can create an address; those that there are stay." if stopped else "Addresses can be created."
+    return {"stopped": stopped, "result": says}
 
 
 def _link(token):

@@ -65,6 +65,28 @@ def test_states_are_told_by_our_outputter_also_where_nothing_but_salt_is_install
     assert "Summary for relay" in told
 
 
+@pytest.mark.parametrize(
+    ("stderr", "stdout", "told"),
+    [
+        (
+            "Error running 'chatmail_account.nocreate': on is 7; allowed is True or False, or nothing",
+            "",
+            "relay: ✗ on is 7; allowed is True or False, or nothing",
+        ),
+        ("Traceback (most recent call last):\n  File x\nOSError: no room", "", "relay: ✗ OSError: no room"),
+        ("", "The authenticity of host '192.0.2.1' can't be established.", "relay: ✗ the host's key is not known here"),
+    ],
+)
+def test_a_call_that_failed_is_told_in_one_line(loaders, stderr, stdout, told):
+    failed = {"stdout": stdout, "stderr": stderr, "retcode": 1, "parsed": None, "_error": "non-zero"}
+    options = {**loaders.opts, "color": False}
+    (line,) = salt.output.out_format({"relay": failed}, "nested", options).splitlines()
+    assert line.startswith(told)
+    lines = salt.output.out_format({"relay": failed, "other": {"retcode": 0, "a": 1}}, "nested", options).splitlines()
+    assert lines[0].startswith(told)
+    assert lines[1:3] == ["other:", "    ----------"]
+
+
 def test_no_util_has_the_name_of_another_extension():
     """Salt puts the folders of all of them on Python's path while it loads one, so `import NAME` must mean one file."""
     others = {path.stem for kind in ("modules", "states", "wrapper") for path in (CHECKOUT / f"_{kind}").glob("*.py")}

@@ -76,13 +76,13 @@ def test_an_address_is_listed_shut_off_let_in_and_removed(account, one: Relay, o
 
 
 def test_no_address_is_created_while_the_operator_says_so(account, one: Relay, alice):
-    assert account("nocreate", "on=True") is True
+    assert account("nocreate", "on=True")["stopped"] is True
     try:
         with pytest.raises(ImapError, match="AUTHENTICATIONFAILED"):
             new_user(one)
         assert can_log_in(alice)
     finally:
-        assert account("nocreate", "on=False") is False
+        assert account("nocreate", "on=False")["stopped"] is False
     new_user(one)
 
 

@@ -95,7 +95,9 @@ def test_sessions_that_do_not_end_are_told(host, monkeypatch):
 def test_sessions_end_before_the_mailbox_goes(host):
     host.answer["stdout"] = json.dumps(ALICE)
     host.connections = ["alice1234\t1"]
-    assert chatmail_account.delete("alice1234@chat.test") == ALICE
+    deleted = chatmail_account.delete("alice1234@chat.test")
+    assert deleted.pop("result").startswith("alice1234@chat.test is deleted, with all its messages (")
+    assert deleted == ALICE
     assert [command[1] for command in host.commands] == ["ban", "kick", "delete"]
 
 
@@ -110,6 +112,8 @@ def test_what_is_no_address_reaches_no_program(host, address):
 def test_creation_is_stopped_and_goes_on(monkeypatch, tmp_path):
     monkeypatch.setattr(chatmail_account, "NOCREATE", tmp_path / "nocreate")
     states = [chatmail_account.nocreate(on) for on in (None, True, True, None, False, False)]
-    assert states == [False, True, True, True, False, False]
+    assert [one["stopped"] for one in states] == [False, True, True, True, False, False]
+    assert states[1]["result"] == "Nobody can create an address; those that there are stay."
+    assert states[0]["result"] == "Addresses can be created."
     with pytest.raises(CommandExecutionError, match="allowed is True or False"):
         chatmail_account.nocreate("maybe")
