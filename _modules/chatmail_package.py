@@ -6,6 +6,7 @@ clients wrongly, or (unbound on a host without IPv6) breaks name resolution for 
 
 import contextlib
 import logging
+import time
 from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
@@ -23,6 +24,10 @@ exit 101
 """
 # In __context__, which lasts for one run: apt's lists are fresh.
 REFRESHED = "chatmail_package.refreshed"
+LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock")
+# A host that was just set up upgrades itself first.
+LOCK_S = 1200
+LOCK_POLL_S = 2
 
 
 def __virtual__():
@@ -42,6 +47,43 @@ def _no_service_starts():
         POLICY.unlink(missing_ok=True)
         if POLICY_OF_HOST.exists():
             POLICY_OF_HOST.rename(POLICY)
+
+
+def lock_holder(locks=LOCKS, table="/proc/locks"):
+    """
+    Return who holds one of apt's locks (paths of files), such as ``unattended-upgr (process 812)``, or None. ``table``
+    is the kernel's (proc_locks(5)).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_package.lock_holder
+    """
+    inodes = {Path(path).stat().st_ino for path in locks if Path(path).exists()}
+    for line in Path(table).read_text().splitlines():
+        fields = line.split()
+        # Who waits for a lock has an arrow.
+        if "->" not in fields and int(fields[5].rpartition(":")[2]) in inodes:
+            pid = int(fields[4])
+            with contextlib.suppress(OSError):
+                return f"{Path(f'/proc/{pid}/comm').read_text().strip()} (process {pid})"
+            return "another program"
+    return None
+
+
+def _wait_for_apt():
+    """Wait until nobody else installs packages; the log says meanwhile who does."""
+    end = time.monotonic() + LOCK_S
+    while holder := lock_holder():
+        # `make apply` shows this.
+        log.warning("waits for apt's lock, which %s holds", holder)
+        if time.monotonic() > end:
+            raise CommandExecutionError(
+                f"{holder} has held apt's lock for {LOCK_S // 60} minutes. See what it does (`systemctl status`), "
+                "let it end, then apply again."
+            )
+        time.sleep(LOCK_POLL_S)
 
 
 def missing(pkgs):
@@ -71,6 +113,7 @@ def install(pkgs):
 
         salt-ssh relay chatmail_package.install '[postfix, dovecot-core]'
     """
+    _wait_for_apt()
     with _no_service_starts():
         # After an installation that was killed apt refuses to work until this is done; otherwise it does nothing.
         __salt__["cmd.run_all"](

@@ -76,7 +76,9 @@ class _Host:
         return self._unreachable(self._session.stderr.read().decode(errors="replace").strip() or "no answer")
 
     def _unreachable(self, error: str) -> HostResult:
-        where = f"ssh to {self._target.user}@{self._target.address}, port {self._target.port}, failed: {error}"
+        # Of a host key that has changed ssh has much to say before.
+        last = error.splitlines()[-1]
+        where = f"ssh to {self._target.user}@{self._target.address}, port {self._target.port}, failed: {last}"
         return HostResult(self.name, (), (where, self._target.next_step(error)), self._elapsed_s)
 
     @property
@@ -100,8 +102,12 @@ class _Host:
             self._lowstate_seen = True
             with contextlib.suppress(ValueError):
                 self.progress.steps = parse_lowstate(line)
-        elif ended := self.progress.feed(line, time.monotonic()):
+            return
+        waited = self.progress.waits
+        if ended := self.progress.feed(line, time.monotonic()):
             display.slow(self.name, *ended)
+        if self.progress.waits != waited:
+            display.waits(self.name, self.progress.waits)
 
     def close(self) -> None:
         self._session.kill()

@@ -56,6 +56,10 @@ class Display:
         if seconds >= SLOW_S:
             self._line(host, f"{step.sls}: {step.identifier} took {seconds:.0f} s")
 
+    def waits(self, host: str, what: str) -> None:
+        """Name what a host waits for; nothing where it goes on."""
+        self._line(host, what or "goes on")
+
     def refresh(self, progress: dict[str, Progress], now: float) -> None:
         """Show where every host is; ``now`` is on the clock of the progress."""
         if self._live:

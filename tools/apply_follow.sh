@@ -19,7 +19,7 @@ echo ready
 {
   while [ ! -e "$log" ] && kill -0 $$; do sleep 0.2; done
   exec tail --pid=$$ -n +1 -F "$log"
-} 2> /dev/null | grep --line-buffered -E '(Executing|Completed) state ' | {
+} 2> /dev/null | grep --line-buffered -E '(Executing|Completed) state |waits for apt' | {
   IFS= read -r first
   tar -xOzf "$thin"/salt_state.tgz lowstate.json | tr -d '\n'
   printf '\n%s\n' "$first"

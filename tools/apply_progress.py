@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 # Messages of salt/state.py at level info. A state's name may hold line breaks: then its closing bracket is missing.
 _STARTED = re.compile(r"Executing state (?P<function>[\w.]+) for \[(?P<name>[^\n]*?)\]?$")
 _COMPLETED = re.compile(r"Completed state \[")
+# Of chatmail_package.
+_WAITS = re.compile(r"waits for apt's lock, which .+")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Progress:
     done: int = 0
     current: Step | None = None
     current_since: float = 0.0
+    waits: str = ""
+    """What the current state waits for, where it says so."""
 
     def feed(self, line: str, now: float) -> tuple[Step, float] | None:
         """
@@ -65,6 +69,10 @@ class Progress:
 
         Returns the state that this line ends, with its duration in seconds, or None.
         """
+        if match := _WAITS.search(line):
+            self.waits = printable(match[0])
+            return None
+        self.waits = ""
         if match := _STARTED.search(line):
             position = self._find(match["function"], match["name"].strip())
             if position is not None:

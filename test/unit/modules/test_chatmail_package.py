@@ -1,5 +1,9 @@
 """Packages are installed under a policy that forbids service starts, and the host's own policy survives."""
 
+import fcntl
+import os
+from pathlib import Path
+
 import pytest
 from salt.exceptions import CommandExecutionError
 
@@ -13,6 +17,7 @@ def installed():
 
 @pytest.fixture
 def configure_loader_modules(installed, tmp_path, monkeypatch):
+    monkeypatch.setattr(chatmail_package, "LOCKS", ())
     monkeypatch.setattr(chatmail_package, "POLICY", tmp_path / "policy-rc.d")
     monkeypatch.setattr(chatmail_package, "POLICY_OF_HOST", tmp_path / "policy-rc.d.kept")
     return {chatmail_package: {"__salt__": {"pkg.list_pkgs": lambda: installed, "cmd.run_all": lambda *_, **__: {}}}}
@@ -60,4 +65,32 @@ def test_a_ban_left_by_a_killed_run_ends_with_the_next(installed):
 def test_success_that_apt_only_claims_is_an_error():
     chatmail_package.__salt__["pkg.install"] = lambda **_: {}
     with pytest.raises(CommandExecutionError, match="did not install postfix"):
+        chatmail_package.install(["postfix"])
+
+
+def test_whoever_holds_apts_lock_is_named(tmp_path):
+    lock = tmp_path / "lock-frontend"
+    assert chatmail_package.lock_holder([lock]) is None
+    with lock.open("w") as file:
+        assert chatmail_package.lock_holder([lock]) is None
+        # As dpkg does, by fcntl(2).
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        name = Path("/proc/self/comm").read_text().strip()
+        assert chatmail_package.lock_holder([lock]) == f"{name} (process {os.getpid()})"
+    assert chatmail_package.lock_holder([lock]) is None
+
+
+def test_an_installation_waits_for_apts_lock_and_says_so(monkeypatch, caplog, installed):
+    holders = ["apt (process 7)", "apt (process 7)", None]
+    monkeypatch.setattr(chatmail_package, "lock_holder", lambda: holders.pop(0))
+    monkeypatch.setattr(chatmail_package, "LOCK_POLL_S", 0)
+    chatmail_package.__salt__["pkg.install"] = lambda pkgs, **_: installed.update(dict.fromkeys(pkgs, "1"))
+    chatmail_package.install(["postfix"])
+    assert caplog.messages.count("waits for apt's lock, which apt (process 7) holds") == 2
+
+
+def test_a_lock_that_nobody_gives_back_ends_the_installation(monkeypatch):
+    monkeypatch.setattr(chatmail_package, "lock_holder", lambda: "apt (process 7)")
+    monkeypatch.setattr(chatmail_package, "LOCK_S", -1)
+    with pytest.raises(CommandExecutionError, match=r"apt \(process 7\) has held apt's lock"):
         chatmail_package.install(["postfix"])

@@ -91,3 +91,12 @@ def test_done_never_exceeds_the_number_of_states(progress):
         progress.feed(executing("service.running", "dovecot"), 1.0)
         progress.feed(completed("dovecot"), 2.0)
     assert progress.done == len(STEPS)
+
+
+def test_what_a_state_waits_for_is_known_until_it_goes_on(progress):
+    progress.feed(executing("pkg.installed", "system-packages"), 1.0)
+    waits = "waits for apt's lock, which unattended-upgr (process 812) holds"
+    assert progress.feed(log(waits), 2.0) is None
+    assert progress.waits == waits
+    assert progress.feed(completed("system-packages"), 3.0) == (STEPS[0], 2.0)
+    assert progress.waits == ""
