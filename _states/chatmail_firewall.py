@@ -17,7 +17,7 @@ def __virtual__():
     return "chatmail_firewall"
 
 
-def reachable(name):
+def reachable(name, from_outside=True):
     """
     Promise that no firewall is in the relay's way: the machine on which salt-ssh runs has connected to each public port
     on which the relay listens, and the relay to port 25 of others. It changes nothing.
@@ -28,6 +28,9 @@ def reachable(name):
           chatmail_firewall.reachable:
             - order: last
 
+    from_outside
+        False where the DNS may lead to another host for now, as in a move: then only port 25 of others is tried.
+
     What is closed is named with what to do, and fails where people notice it; where no salt-ssh is connected (by
     salt-call or a master) nobody looks from outside.
     """
@@ -37,6 +40,8 @@ def reachable(name):
     says, findings = __salt__["chatmail_relay.outgoing"]()
     said = [says]
     try:
+        if not from_outside:
+            raise CommandExecutionError("the DNS may lead elsewhere (dns_check: false)")
         answer = chatmail_session.ask({"service": "look", "facts": __salt__["chatmail_relay.outside"]()}, LOOK_S)
         says, found = chatmail_outside.judge(answer["seen"])
         findings += map(dataclasses.asdict, found)
@@ -47,5 +52,6 @@ def reachable(name):
         said.append(f"not looked at from outside: {error}")
     ret["result"] = not any(one["level"] == "error" for one in findings)
     sentences = [f"{one['what']}: {one['do']}." for one in findings]
-    ret["comment"] = "\n".join([f"{'; '.join(filter(None, said))}.".capitalize(), *sentences])
+    looked = "; ".join(filter(None, said))
+    ret["comment"] = "\n".join([f"{looked[:1].upper()}{looked[1:]}.", *sentences])
     return ret

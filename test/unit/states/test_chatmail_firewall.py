@@ -66,3 +66,10 @@ def test_where_nobody_looks_from_outside_that_is_said(host, error, said):
 def test_test_mode_connects_to_nobody():
     chatmail_firewall.__opts__["test"] = True
     assert chatmail_firewall.reachable("outside")["result"] is True
+
+
+def test_where_the_dns_may_lead_elsewhere_nobody_looks_from_outside(host):
+    host["seen"] = CLOSED
+    ret = chatmail_firewall.reachable("outside", from_outside=False)
+    assert ret["result"] is True
+    assert "the DNS may lead elsewhere (dns_check: false)" in ret["comment"]
