@@ -37,6 +37,10 @@ NEXT_STEPS = (
         "Log in once by hand and compare the key with the host's: ssh -p {port} {user}@{address}",
     ),
     (
+        r"cannot create",
+        "Earlier commands ran as root there: set `sudo: True` in the roster, or `user: root`.",
+    ),
+    (
         r"Permission denied",
         "Give {user} there your public key (ssh-copy-id -p {port} {user}@{address}), or set `priv:` in the roster.",
     ),
