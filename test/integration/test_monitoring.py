@@ -12,12 +12,13 @@ import pytest
 import yaml
 
 from test.integration.conftest import PERMISSIVE
+from test.integration.test_https_delivery import until_known
 from test.integration.test_sandbox import too_exposed
 from test.lab import Host, Lab
 from test.relay.delivery import new_user
 from test.salt.minion import CHECKOUT
 from test.support import messages
-from test.support.mailing import deliver, inbox, submit
+from test.support.mailing import by_smtp_alone, deliver, inbox, submit
 from test.support.waiting import wait_until
 
 MTAIL, DOVECOT = 3903, 3904
@@ -59,9 +60,9 @@ def grown(host: Host, port: int, before: dict[str, float], expected: dict[str, i
         time.sleep(0.2)
 
 
-def test_what_happens_is_counted(measured: Host, one, foreign):
+def test_what_happens_is_counted(measured: Host, one, two, foreign):
     before, dovecot_before = metrics(measured, MTAIL), metrics(measured, DOVECOT)
-    alice, bob = new_user(one), new_user(one)
+    alice, bob, carol, dave = new_user(one), new_user(one), new_user(two), new_user(two)
     assert submit(alice, bob.address, messages.encrypted(alice.address, bob.address)) is None
     plain = messages.plain(alice.address, bob.address)
     assert submit(alice, bob.address, plain)[0] == 523
@@ -70,13 +71,21 @@ def test_what_happens_is_counted(measured: Host, one, foreign):
     bounce = messages.bounce(f"MAILER-DAEMON@{foreign.name}", bob.address)
     assert deliver(one.address, "", bob.address, foreign.signed(bounce)) is None
     inbox(bob, minimum=3)
+    with by_smtp_alone(measured):
+        assert submit(alice, carol.address, messages.encrypted(alice.address, carol.address)) is None
+        inbox(carol)
+    until_known(measured, two.domain)
+    assert submit(alice, dave.address, messages.encrypted(alice.address, dave.address)) is None
+    inbox(dave)
     expected = {
         "created_accounts": 2,
         "created_nonci_accounts": 2,
         "created_ci_accounts": 0,
         "delivered_mail": 3,
-        "filtered_outgoing_mail_count": 2,
-        "outgoing_encrypted_mail_count": 1,
+        "filtered_outgoing_mail_count": 4,
+        "outgoing_encrypted_mail_count": 3,
+        "postfix_sent_smtp": 1,
+        "postfix_sent_https": 1,
         "outgoing_unencrypted_mail_count": 1,
         "filtered_incoming_mail_count": 2,
         "incoming_encrypted_mail_count": 1,
