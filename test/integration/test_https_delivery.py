@@ -165,3 +165,13 @@ def test_a_kill_of_the_daemon_loses_nothing(one_host, two_host, alice, two):
     arrived = [len(inbox(reader, per_reader)) for reader in readers]
     assert min(arrived) >= per_reader
     assert sum(arrived) - MESSAGES <= 4 * kills
+
+
+def test_a_daemon_that_hangs_is_started_again(one_host, alice, carol):
+    """Postfix's queue manager waits for it."""
+    restarts = ["systemctl", "show", "--property=NRestarts", "--value", DAEMON]
+    before = one_host.run(restarts).stdout
+    one_host.run(["systemctl", "kill", "--signal=STOP", DAEMON])
+    wait_until(lambda: one_host.run(restarts).stdout != before, "it hangs")
+    send(alice, carol.address)
+    inbox(carol)

@@ -139,9 +139,11 @@ async def run(settings: Settings, routes: socket.socket, deliveries: socket.sock
 
 
 async def _tidy(destinations: Destinations) -> None:
+    """Close idle connections, and tell systemd's watchdog that this is alive, for as long as it is."""
     while True:
         await asyncio.sleep(TIDY_S)
         destinations.close_idle()
+        service.notify("WATCHDOG=1")
 
 
 def main() -> None:
