@@ -60,6 +60,7 @@ async def slow(reader, writer, tls) -> None:
     """Answers an octet a second."""
     for octet in itertools.chain(b"220 ", itertools.repeat(ord("-"))):
         writer.write(bytes([octet]))
+        await writer.drain()
         await asyncio.sleep(1)
 
 
