@@ -22,7 +22,7 @@ def test_valid_settings_pass_with_what_is_to_be_known_of_them(loaders, test):
     ret = loaders.states.chatmail_settings.valid(name="settings-valid", problems=[], notices=["a: is old."], test=test)
     assert ret.result is True
     assert ret.changes == {}
-    assert "- a: is old." in ret.comment
+    assert ret.warnings == ["a: is old."]
 
 
 @pytest.mark.parametrize("test", [False, True])
