@@ -100,12 +100,13 @@ def attend(settings):
             f"No second ssh session to the host: {said or 'it ended'}. It needs a key; a password does not do."
         )
     __context__["chatmail_controller.attend"] = session
+    # Loaded here: Salt's loader knows nothing in another thread.
+    publish = functions("chatmail_dns")["chatmail_dns.publish"]
+    look = salt.loader.utils(__opts__, whitelist=["chatmail_outside"])["chatmail_outside.look"]
     services = {
-        "publish": lambda asked: functions("chatmail_dns")["chatmail_dns.publish"](
-            settings, known=asked["facts"], initial=asked["initial"]
-        ),
+        "publish": lambda asked: publish(settings, known=asked["facts"], initial=asked["initial"]),
         "reach": lambda asked: _reach(ssh(REACHED, NEW_CONNECTION)),
-        "look": lambda asked: {"seen": __salt__["chatmail_relay.look"](asked["facts"])},
+        "look": lambda asked: {"seen": look(asked["facts"])},
     }
     threading.Thread(target=answer_all, args=(session, services), daemon=True).start()
     return ""

@@ -32,28 +32,12 @@ def status(probe=True):
     found = __salt__["chatmail_relay.examine"](clock=time.time(), probe=probe)
     if facts := found.pop("outside"):
         begun = time.monotonic()
-        found = _outside("added", found, look(facts))
+        found = _outside("added", found, _outside("look", facts))
         found["seconds"] = round(found["seconds"] + time.monotonic() - begun, 1)
     retcode = EXIT_CODES.get(found["level"], 0)
     __context__["retcode"] = retcode
     # With "local" Salt takes the result for one that names its own outputter.
     return {"local": {"return": found, "retcode": retcode, "out": "chatmail"}}
-
-
-def look(facts):
-    """
-    Return what the relay looks like from this machine, see ``_utils/chatmail_outside.py``.
-
-    facts
-        What ``chatmail_relay.outside`` returns on the host.
-
-    CLI Example:
-
-    .. code-block:: jinja
-
-        {{ salt["chatmail_relay.look"](facts) }}
-    """
-    return _outside("look", facts)
 
 
 def _outside(function, *arguments):

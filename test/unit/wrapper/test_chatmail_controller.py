@@ -51,6 +51,8 @@ def session(monkeypatch, asked):
             return ["sh", "-c", script if wanted == chatmail_controller.LISTEN else "exit 255"]
 
         monkeypatch.setitem(chatmail_controller.__salt__, "chatmail_apply.ssh_argv", ssh_argv)
+        utils = {"chatmail_outside.look": lambda facts: [facts["name"]]}
+        monkeypatch.setattr(chatmail_controller.salt.loader, "utils", lambda opts, whitelist: utils)
         monkeypatch.setattr(chatmail_controller, "functions", lambda _: {"chatmail_dns.publish": publish})
         return chatmail_controller.attend(settings)
 
@@ -87,9 +89,8 @@ def test_a_malformed_request_is_answered_and_publishes_nothing(asked, line):
     assert asked == []
 
 
-def test_a_host_has_the_controller_look_at_it_from_outside(session, monkeypatch, tmp_path):
+def test_a_host_has_the_controller_look_at_it_from_outside(session, tmp_path):
     run = tmp_path / "chatmail-controller"
-    monkeypatch.setitem(chatmail_controller.__salt__, "chatmail_relay.look", lambda facts: [facts["name"]])
     session(chatmail_controller.LISTEN.replace("/run/chatmail-controller", str(run)), {})
     with (run / "request").open("w") as request, (run / "answer").open() as answer:
         request.write(json.dumps({"service": "look", "facts": {"name": "a.test"}}) + "\n")
