@@ -76,8 +76,10 @@ def distance(address: str, target: str, ports: Sequence[int], one_way_s: float) 
                     )
                 )
             await stop.wait()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
                 task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()

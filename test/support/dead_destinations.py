@@ -130,8 +130,10 @@ def dead_servers(addresses: Sequence[str]) -> Iterator[None]:
                         server = await asyncio.start_server(_session(session, tls), address, PORT)
                         await servers.enter_async_context(server)
                 await stop.wait()
-                for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                left = asyncio.all_tasks() - {asyncio.current_task()}
+                for task in left:
                     task.cancel()
+                await asyncio.gather(*left, return_exceptions=True)
 
         thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
         thread.start()
