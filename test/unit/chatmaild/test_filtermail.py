@@ -371,7 +371,8 @@ def test_a_message_of_the_largest_size_passes_and_one_octet_more_does_not(start_
     size = 3_000_000
     relay = start_filter("outgoing", max_message_size=size)
     message = messages.encrypted(ALICE, CAROL, payload=messages.encrypted_payload(2_000_000))
-    largest = message + b" " * (size - len(message) - 2) + b"\r\n"
+    lines, rest = divmod(size - len(message) - 2, 100)
+    largest = message + (b" " * 98 + b"\r\n") * lines + b" " * rest + b"\r\n"
     client = relay.client()
     assert client.mail(ALICE, CAROL, message) == "250 OK"
     assert len(largest) == size

@@ -90,10 +90,6 @@ def outgoing_rules(config: OutgoingSettings, envelope: Envelope, message: mime.E
 
     Lines as short as every mail server takes them: Postfix breaks longer ones, after OpenDKIM has signed.
     """
-    try:
-        mime.require_short_lines(message)
-    except mime.MalformedMessage as error:
-        raise Refused(replies.unparsable(error)) from error
     recipients = [to for to in envelope.recipients if not is_disabled(config, to)]
     author = from_address(message)
     if not same(author, envelope.sender):
@@ -109,6 +105,10 @@ def outgoing_rules(config: OutgoingSettings, envelope: Envelope, message: mime.E
     ):
         logger.info("Rejected unencrypted mail")
         raise Refused(why_not)
+    try:
+        mime.require_short_lines(message)
+    except mime.MalformedMessage as error:
+        raise Refused(replies.unparsable(error)) from error
     if is_disabled(config, envelope.sender):
         recipients = []
     return Envelope(envelope.sender, to_operator(config, recipients))
