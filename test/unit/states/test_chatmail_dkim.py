@@ -58,6 +58,6 @@ def test_an_unusable_key_is_kept_and_the_next_step_named(tmp_path):
     assert key.read_text() == "nonsense"
 
 
-def test_a_directory_that_is_missing_is_a_failure(testmode, tmp_path):
-    ret = chatmail_dkim.key_present(str(tmp_path / "none"))
+def test_a_directory_that_cannot_be_made_is_a_failure(testmode, tmp_path):
+    ret = chatmail_dkim.key_present(str(tmp_path / "none" / "keys"))
     assert ret["result"] is (None if testmode else False)
