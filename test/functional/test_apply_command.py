@@ -24,6 +24,7 @@ def config_dir(tmp_path_factory) -> Path:
         "roster_file": str(root / "roster"),
         "ssh_log_file": str(root / "ssh.log"),
         "thin_exclude_saltexts": True,
+        "pillar_roots": {"base": [str(root / "pillar")]},
     }
     roster = {
         "down": {"host": "127.0.0.1", "port": closed_port, "user": "root"},
@@ -31,6 +32,9 @@ def config_dir(tmp_path_factory) -> Path:
     }
     (root / "master").write_text(yaml.safe_dump(master))
     (root / "roster").write_text(yaml.safe_dump(roster))
+    (root / "pillar").mkdir()
+    (root / "pillar/top.sls").write_text(yaml.safe_dump({"base": {"*": ["relay"]}}))
+    (root / "pillar/relay.sls").write_text(yaml.safe_dump({"chatmail": {"mail_domain": "chat.example.org"}}))
     return root
 
 
