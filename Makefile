@@ -91,6 +91,10 @@ bench-attack: $(TESTS) lab-deps    ## honest mail beside slow attackers: make be
 bench-restarts: $(TESTS) lab-deps  ## 1,000 logins and messages while each of our services restarts ten times
 	RESTARTS=10 ROUNDS=340 $(VENV)/bin/pytest -s --timeout 3600 test/integration/test_restarts.py -k restart
 
+# A minute for each of the steps that `make integration` leaves out.
+move-killed: $(TESTS) lab-deps     ## a relay moves to a new host while the move is killed in each of its steps
+	KILL_IN=all $(VENV)/bin/pytest -s --timeout 3600 test/integration/test_migration.py
+
 storm: $(TESTS) lab-up   ## mail while daemons and hosts are killed, then full disks and the like: make storm [MESSAGES=10000] [SEED=]
 	$(PY) -m test.storm $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(SEED),--seed $(SEED))
 
@@ -134,4 +138,4 @@ $(VENV)/tests: test/requirements.txt $(VENV)/installed
 
 .PHONY: help relay apply migrate web test lint docs unit fuzz integration online bench bench-filter bench-delivery \
     bench-federation bench-queue bench-notifier bench-doveauth bench-expire bench-load bench-attack bench-restarts storm \
-    first-hour lab-deps lab-up lab-down lab-iroh lab-ssh venv
+    first-hour move-killed lab-deps lab-up lab-down lab-iroh lab-ssh venv
