@@ -86,4 +86,12 @@ def _judge(facts, relay):
     return "", [Finding("warning", "port-25-closed", what, do)]
 
 
-OUTGOING = Check("outgoing", _collect, _judge, needs=("resolver",), units=frozenset(POSTFIX_UNITS), slow=True)
+OUTGOING = Check(
+    "outgoing",
+    _collect,
+    _judge,
+    needs=("resolver",),
+    # Where unbound is down the resolver is not looked at.
+    units=frozenset(POSTFIX_UNITS) | {"unbound.service"},
+    slow=True,
+)
