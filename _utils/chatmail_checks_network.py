@@ -44,14 +44,14 @@ def _mail_servers(domain):
 
 
 def _connects(names, port):
-    """Whether one of the ``names`` answers at ``port``, and if not, why."""
-    why = "it has no address"
+    """Whether one of the ``names`` answers at ``port``, and if not, why; ``""`` where none has an address."""
+    why = ""
     for address in (address for name in names for address in addresses_of(name)):
         try:
             socket.create_connection((address, port), PATIENCE_S).close()
         except OSError as error:
             # What IPv4 says is of more use than that there is no IPv6.
-            why = why if ":" in address and "no address" not in why else one_line(error.strerror or str(error))
+            why = why if ":" in address and why else one_line(error.strerror or str(error))
         else:
             return True, ""
     return False, why
@@ -72,7 +72,10 @@ def _judge(facts, relay):
     reached = [one["domain"] for one in facts if one["port_25"]]
     if reached or not facts:
         return f"port 25 of {', '.join(reached)} is reached" if facts else "not tried (port_25_targets: [])", []
-    said = "; ".join(f"{one['domain']}: {one['why']}" for one in facts)
+    if not any(one["why"] for one in facts):
+        # Where that is this host's fault, the resolver's check tells it.
+        return "not tried: no address is found of whom port_25_targets names", []
+    said = "; ".join(f"{one['domain']}: {one['why'] or 'it has no address'}" for one in facts)
     if not any(one["port_443"] for one in facts):
         what = f"whether mail can leave by port 25 is not known, for nobody who was tried can be reached ({said})"
         do = "try again later, or name other mail domains in the setting port_25_targets"

@@ -28,6 +28,10 @@ def test_where_nobody_is_reached_nothing_is_known():
     assert (found.level, found.kind) == ("note", "port-25-unknown")
 
 
+def test_that_nobodys_address_is_found_is_for_the_check_of_the_resolver():
+    assert judged("outgoing", [tried("a.test", False, False) | {"why": ""}]) is None
+
+
 def test_the_relay_itself_is_not_tried(monkeypatch):
     asked = []
     monkeypatch.setattr(chatmail_checks_network, "_try", asked.append)

@@ -1,6 +1,7 @@
 """TLS connections to mail servers, on the port of HTTPS."""
 
 import asyncio
+import os
 import socket
 import ssl
 
@@ -39,7 +40,7 @@ class Connector:
             except ssl.SSLCertVerificationError as error:
                 reason = f"the certificate of {where} is not verified: {error.verify_message}"
             except (OSError, ssl.CertificateError) as error:
-                reason = f"{where}: {error.strerror or error}"
+                reason = f"{where}: {_said(error)}"
         raise NotNow(reason)
 
     async def _connect(self, server: Server, address: ip_address.Address) -> Connection:
@@ -68,6 +69,13 @@ class Connector:
         """Refuse this host: Linux gives a connection to one of its own addresses that address at both ends."""
         if tcp.getsockname()[0] == tcp.getpeername()[0]:
             raise ConnectionRefusedError("it is an address of this host")
+
+
+def _said(error: OSError) -> str:
+    """What the system says of an error: asyncio's own text is that a call has failed."""
+    if error.errno and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def _context() -> ssl.SSLContext:
