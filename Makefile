@@ -23,6 +23,14 @@ apply: venv      ## deploy or update a relay of etc/roster, with progress: make 
 migrate: venv    ## move a relay to a new host, or go on with that: make migrate FROM=old TO=relay
 	$(PY) -m tools.migrate $(FROM) $(TO)
 
+backup: venv     ## save what a relay must not lose, now: make backup TARGET=relay
+	$(VENV)/bin/salt-ssh -c etc $(TARGET) chatmail_backup.save
+
+# With ENVIRONMENT_FILE= for what an S3 repository wants.
+restore: venv    ## make a bare host the relay of a backup: make restore TARGET=relay FROM=REPOSITORY PASSWORD_FILE=FILE
+	$(PY) -m tools.restore $(TARGET) --from $(FROM) --password-file $(PASSWORD_FILE) \
+	    $(if $(ENVIRONMENT_FILE),--environment-file $(ENVIRONMENT_FILE))
+
 # With http://127.0.0.1:8000/ in your browser.
 web: venv        ## show the web pages while you write them: make web [PILLAR=FILE] [FOLDER=DIRECTORY] [PORT=8000]
 	$(PY) -m tools.web $(PILLAR) $(if $(FOLDER),--folder $(FOLDER)) $(if $(PORT),--port $(PORT))
@@ -136,6 +144,6 @@ $(VENV)/tests: test/requirements.txt $(VENV)/installed
 	$(VENV)/bin/pip install --quiet --requirement test/requirements.txt
 	@touch $@
 
-.PHONY: help relay apply migrate web test lint docs unit fuzz integration online bench bench-filter bench-delivery \
-    bench-federation bench-queue bench-notifier bench-doveauth bench-expire bench-load bench-attack bench-restarts storm \
-    first-hour move-killed lab-deps lab-up lab-down lab-iroh lab-ssh venv
+.PHONY: help relay apply migrate backup restore web test lint docs unit fuzz integration online bench bench-filter \
+    bench-delivery bench-federation bench-queue bench-notifier bench-doveauth bench-expire bench-load bench-attack \
+    bench-restarts storm first-hour move-killed lab-deps lab-up lab-down lab-iroh lab-ssh venv

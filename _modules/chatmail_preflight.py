@@ -24,6 +24,7 @@ RELEASES = {"12": "bookworm", "13": "trixie"}
 ADOPTED = "etc/chatmail/adopted"
 # Written when a move to another host (docs/migration.md) closes this one; names the other.
 MOVED = "etc/chatmail/moved"
+RESTORING = "etc/chatmail/restoring"
 BACKUPS = "var/backups/chatmail"
 TAKEOVER = ", or set `takeover: true` below `chatmail:` in the pillar, and the apply does that"
 
@@ -295,6 +296,11 @@ def problems(ports, takeover=False, addresses=(), root="/", relay=True):
         found.append(
             f"the relay of this host has moved to {moved.read_text().strip()}: apply to that one. To call off a move "
             "that is not complete: `python -m tools.migrate --reopen OLD NEW`."
+        )
+    if relay and Path(root, RESTORING).exists():
+        found.append(
+            "a backup is being restored to this host, and not all of it is there yet: run `./relay restore` again, "
+            "with what it was given before."
         )
     # Another system is to be installed anew, and may have no dpkg to ask.
     foreign = {} if takeover or not relay or adopted(root) or not right else foreign_configurations(root)

@@ -19,6 +19,7 @@ import chatmail_checks_services as services
 import chatmail_ports
 from chatmail_checks import LEVELS, Relay, survey, worst
 from chatmail_checks_attacks import ATTACKS
+from chatmail_checks_backup import BACKUP
 from chatmail_checks_network import OUTGOING, addresses_of
 from chatmail_services import MAIL_UNITS, PUBLIC, firewall
 
@@ -44,6 +45,7 @@ CHECKS = (
     ATTACKS,
     mail.CREATION,
     mail.EXPIRY,
+    BACKUP,
     machine.PACKAGES,
     machine.PRIVACY,
     mail.PROBE,

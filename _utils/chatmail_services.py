@@ -65,6 +65,13 @@ UNITS = (
     Unit("chatmail-expire.timer", "old messages and unused addresses stay", "warning"),
     Unit("chatmail-fsreport.timer", "there is no daily report", "note"),
     Unit("chatmail-metrics.timer", "/metrics is not kept up", "note", lambda settings: settings["metrics_page"]),
+    *(
+        Unit(name, effect, "warning", lambda settings: settings["backup_repository"])
+        for name, effect in (
+            ("chatmail-backup.timer", "nothing is saved each night"),
+            ("chatmail-backup-check.timer", "nobody sees whether the backup can be read"),
+        )
+    ),
     Unit(
         "acmetool.timer", "the certificate is not renewed", "warning", lambda settings: settings["tls_mode"] == "acme"
     ),

@@ -29,6 +29,12 @@ _FOLDER = re.compile(r"salt://[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z
 # What Delta Chat gives out as an invitation to a chat.
 _CHAT_LINK = re.compile(r"https://i\.delta\.chat/#[A-Za-z0-9&=%._~+@-]{1,500}")
 _WORD = re.compile(r"[A-Za-z0-9._+-]{1,100}")
+# As restic(1) takes it, without what systemd replaces in its files.
+_REPOSITORY = re.compile(
+    r"(?:/[A-Za-z0-9_+-][A-Za-z0-9._+-]*){2,}"
+    r"|sftp:[A-Za-z0-9._-]{1,64}@[A-Za-z0-9._-]{1,253}:/?[A-Za-z0-9_+-][A-Za-z0-9._/+-]*"
+    r"|(?:s3|rest):https://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?/[A-Za-z0-9._/+-]*"
+)
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -198,6 +204,10 @@ def _sha256(value, spec):
     return _exactly(_SHA256, value)
 
 
+def _repository(value, spec):
+    return "" if value == "" else _exactly(_REPOSITORY, value)
+
+
 def _is_address(text):
     local, at, domain = text.rpartition("@")
     return bool(at and _LOCAL_PART.fullmatch(local) and (_HOST_NAME.fullmatch(domain) or _LITERAL.fullmatch(domain)))
@@ -283,6 +293,9 @@ TYPES = {
     "url": Type(_url, "an address that begins with https://, or '' for none"),
     "source": Type(_source, "an address that begins with https://, or an absolute path on the host"),
     "sha256": Type(_sha256, "64 hexadecimal digits in lower case, in quotes"),
+    "repository": Type(
+        _repository, "a directory on the host, sftp:USER@HOST:/PATH, s3:https://HOST/BUCKET, rest:https://HOST/, or ''"
+    ),
     "address": Type(_address, "one e-mail address"),
     "contact": Type(
         _contact, "one e-mail address, or a link to a chat as Delta Chat shows it (https://i.delta.chat/#...)"

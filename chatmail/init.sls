@@ -18,6 +18,8 @@ include:
   - chatmail.opendkim
   # Old mail goes by the clock, unused mailboxes too.
   - chatmail.jobs
+  # What must not be lost is saved elsewhere, where the pillar says where.
+  - chatmail.backup
   # Calls behind address translation; nothing else needs it.
   - chatmail.turn
   # Before Postfix: it makes the SASL and LMTP sockets in Postfix's spool.

@@ -110,6 +110,12 @@ def _migrate(_: str, arguments: Sequence[str]) -> int:
     return main(arguments)
 
 
+def _restore(relay: str, arguments: Sequence[str]) -> int:
+    from tools.restore.__main__ import main
+
+    return main([relay, *arguments])
+
+
 def _web(_: str, arguments: Sequence[str]) -> int:
     from tools.web import main
 
@@ -140,6 +146,10 @@ COMMANDS = {
     "cert": Command("", "which daemon serves which certificate, and how long it is valid", "chatmail_cert", ("show",)),
     "dkim": Command("[rotate]", "does the published key verify what is signed", "chatmail_dkim", ("check", "rotate")),
     "echobot": Command("", "the link to the relay's echobot", "chatmail_echobot", ("link",)),
+    "backup": Command(
+        "[check]", "save now what must not be lost; read all that was saved", "chatmail_backup", ("save", "check")
+    ),
+    "restore": Command("--from=REPOSITORY", "make a bare host the relay of a backup", run=_restore),
     "migrate": Command("OLD NEW", "move a relay to a new host", run=_migrate, needs_relay=False),
     "web": Command("", "see the web pages while you write them", run=_web, needs_relay=False),
     "salt": Command("FUNCTION", "any other function of Salt", run=_salt),

@@ -48,6 +48,19 @@ ELSEWHERE = {
     "make web PORT=8001": ("test/integration/test_web_preview.py", '"--port"'),
     "salt relay saltutil.sync_all": ("test/integration/test_ways_to_apply.py", '"saltutil.sync_all"'),
     "salt-ssh proxy state.apply chatmail.proxy": ("test/integration/test_proxy.py", '"state.apply", "chatmail.proxy"'),
+    **{
+        command: ("test/integration/test_backup.py", words)
+        for command, words in {
+            "(umask 077; openssl rand -hex 32 > backup-password)": "openssl rand -hex 32 > backup-password",
+            "ssh root@chat.example.org 'umask 077; cat > /root/chatmail-backup-password' "
+            "< backup-password": "put(host, PASSWORD_FILE",
+            "./relay backup": '"chatmail_backup.save"',
+            "./relay backup check": '"chatmail_backup.check"',
+            "./relay restore --from=sftp:relay@backup.example.net:/srv/relay --password-file=backup-password": (
+                '"tools.restore"'
+            ),
+        }.items()
+    },
     "make migrate FROM=old TO=relay": ("test/integration/test_migration.py", '"make", "migrate"'),
     ".venv/bin/python -m tools.migrate --reopen old relay": (
         "test/integration/test_migration.py",

@@ -11,7 +11,7 @@ from chatmaild.smtp import client as smtp_client
 from test.salt.minion import CHECKOUT
 
 SOURCES = CHECKOUT / "chatmail/chatmaild/files/etc/systemd/system"
-EXPOSURE_MAX = 1.0  # of 10, as systemd-analyze counts
+EXPOSURE_MAX, BACKUP_EXPOSURE_MAX = 1.0, 2.2  # of 10, as systemd-analyze counts
 # Every component is wanted, and everything that it may bring.
 PILLAR = {
     "mail_domain": "chat.example.org",
@@ -19,12 +19,13 @@ PILLAR = {
     "echobot": True,
     "metrics_page": True,
     "mtail_address": "127.0.0.1",
+    "backup_repository": "/srv/backup",
 }
-# The proxy's change the kernel's settings.
+# The proxy's change the kernel's settings, and the backup's read what belongs to all.
 OURS = sorted(
     path.name.split(".")[0]
     for path in CHECKOUT.glob("chatmail/*/files/etc/systemd/system/*.service*")
-    if path.is_file() and not path.name.startswith("chatmail-proxy")
+    if path.is_file() and not path.name.startswith(("chatmail-proxy", "chatmail-backup"))
 )
 
 
@@ -63,6 +64,18 @@ def test_units_are_sound(units, unit):
         ["systemd-analyze", "verify", units / f"{unit}.service"], capture_output=True, text=True, check=True
     )
     assert verified.stderr == ""
+
+
+@pytest.mark.parametrize("unit", ["chatmail-backup", "chatmail-backup-check"])
+def test_the_units_of_the_backup_are_sound_and_can_change_nothing_but_what_is_theirs(units, unit):
+    path = units / f"{unit}.service"
+    verified = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=True)
+    assert verified.stderr == ""
+    assert "CapabilityBoundingSet=CAP_DAC_READ_SEARCH\n" in path.read_text()
+    assert "ProtectSystem=strict\n" in path.read_text()
+    security = ["systemd-analyze", "security", "--offline=true", f"--threshold={int(BACKUP_EXPOSURE_MAX * 10)}", path]
+    result = subprocess.run(security, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize("unit", OURS)

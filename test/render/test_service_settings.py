@@ -19,7 +19,12 @@ from test.salt.minion import CHECKOUT
 from test.support.service_settings import SCHEMA
 
 SOURCE = CHECKOUT / "chatmaild/src"
-BASE = {"mail_domain": "chat.example.org", "echobot": True, "mtail_address": "127.0.0.1"}
+BASE = {
+    "mail_domain": "chat.example.org",
+    "echobot": True,
+    "mtail_address": "127.0.0.1",
+    "backup_repository": "/srv/backup/relay",
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +32,8 @@ def files(renderer) -> dict[str, tuple[str, str]]:
     """For each service its settings file's template, and the class that reads it as ``MODULE:CLASS``."""
     found = {}
     for chunk in renderer.low(BASE):
-        if match := re.fullmatch(r"/etc/chatmail/([\w-]+)\.toml", str(chunk.get("name"))):
+        match = re.fullmatch(r"/etc/chatmail/([\w-]+)\.toml", str(chunk.get("name")))
+        if match and chunk["fun"] == "managed":
             template = (CHECKOUT / "etc/roots" / chunk["source"].removeprefix("salt://")).read_text()
             found[match[1]] = (template, chunk["check_cmd"].split()[-1])
     assert len(found) >= 11
@@ -58,7 +64,7 @@ def test_a_file_has_the_keys_that_its_service_reads(renderer, files, pillar, tmp
 
 def test_a_template_is_given_the_settings_that_it_names_and_no_others(renderer):
     for chunk in renderer.low(BASE):
-        if re.fullmatch(r"/etc/chatmail/[\w-]+\.toml", str(chunk.get("name"))):
+        if chunk["fun"] == "managed" and re.fullmatch(r"/etc/chatmail/[\w-]+\.toml", chunk["name"]):
             template = (CHECKOUT / "etc/roots" / chunk["source"].removeprefix("salt://")).read_text()
             assert set(chunk["context"]["settings"]) == set(re.findall(r"settings\.(\w+)", template)), chunk["name"]
 
@@ -210,6 +216,7 @@ def other_value(spec: dict, usual: object) -> object:
         "source": "/root/program",
         "sha256": "0" * 64,
         "app_versions": [],
+        "repository": "sftp:root@backup.example.org:/srv/relay",
     }
     return fitting[spec["type"]]
 

@@ -25,6 +25,7 @@ SETTINGS = {
     "mtail_address": None,
     "metrics_page": False,
     "port_25_targets": ["b.test"],
+    "backup_repository": "",
     "turn_min_port": 49152,
     "turn_max_port": 65535,
     "release": {"postfix_unit": "postfix@-"},

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tools.errors import ApplyError
-from tools.migrate.host import MigrationError
+from tools.host import StepFailed
 from tools.migrate.move import Move
 
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 console.print(f"{options.old} serves as before.")
                 return 0
             move.run()
-    except (ApplyError, MigrationError) as error:
+    except (ApplyError, StepFailed) as error:
         console.print(f"✗ {error}", style="red", markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:

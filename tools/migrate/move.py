@@ -4,20 +4,20 @@ import contextlib
 import ipaddress
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from rich.console import Console
 
-from tools.apply import apply
-from tools.apply_display import summary
-from tools.migrate.host import Host, MigrationError, Notes
+from tools.host import Host, StepFailed, apply_to
+from tools.migrate.notes import Notes
 from tools.migrate.units import QUEUE_NOTES, QUEUES, UNITS
 from tools.ssh import client
 
+SCRIPTS = Path(__file__).parent
+WITH_UNITS = {"stop": "present", "close": "present"}
 OPEN_PORTS = (25, 80, 443, 465, 587, 993)
-BUSY_PAUSE_S = 2.0
 QUEUE_DIRS = [f"/var/spool/postfix/{name}" for name in QUEUES]
 
 
@@ -27,7 +27,7 @@ class Move:
     def __init__(self, config_dir: Path, old: str, new: str, console: Console):
         self.config_dir, self.console = config_dir, console
         ssh = client(config_dir, [old, new], [])
-        self.old, self.new = Host(ssh, old), Host(ssh, new)
+        self.old, self.new = (Host(ssh, name, SCRIPTS, WITH_UNITS) for name in (old, new))
         self._closed_at: float | None = None
 
     @cached_property
@@ -35,11 +35,11 @@ class Move:
         """The settings of the old host's last apply."""
         facts = self.old.run("facts")
         if not facts:
-            raise MigrationError(f"{self.old.name} is no relay: it has no /etc/chatmail/relay.json.")
+            raise StepFailed(f"{self.old.name} is no relay: it has no /etc/chatmail/relay.json.")
         return json.loads(facts)
 
     def run(self) -> None:
-        """Do what is not done yet. Raises MigrationError or ApplyError."""
+        """Do what is not done yet. Raises StepFailed or ApplyError."""
         old, new = Notes.of(self.old), Notes.of(self.new)
         self.check(old, new)
         steps = self.steps(old, new)
@@ -70,35 +70,35 @@ class Move:
         ]
 
     def reopen(self) -> None:
-        """Call the move off and let the old host serve again. Raises MigrationError where the new one has begun to."""
+        """Call the move off and let the old host serve again. Raises StepFailed where the new one has begun to."""
         new = Notes.of(self.new)
         if new.migration.get("complete"):
-            raise MigrationError(f"{self.new.name} serves already: mail that came to it would be lost from sight.")
+            raise StepFailed(f"{self.new.name} serves already: mail that came to it would be lost from sight.")
         self.old.run("reopen", *UNITS)
-        self._apply(self.old)
+        apply_to(self.config_dir, self.old, self.console)
 
     def check(self, old: Notes, new: Notes) -> None:
-        """Raise MigrationError for hosts between which nothing can be moved, before anything is touched."""
+        """Raise StepFailed for hosts between which nothing can be moved, before anything is touched."""
         if old.machine == new.machine:
-            raise MigrationError(
+            raise StepFailed(
                 f"{self.old.name} and {self.new.name} are one host. Put addresses into the roster: "
                 "a name that has moved already leads to the new host."
             )
         if new.moved:
-            raise MigrationError(f"The relay of {self.new.name} has itself moved to {new.moved}. Take a bare host.")
+            raise StepFailed(f"The relay of {self.new.name} has itself moved to {new.moved}. Take a bare host.")
         if self.relay["ipv4_relay"]:
-            raise MigrationError(f"The relay's name is the address of {self.old.name}, and cannot be had elsewhere.")
+            raise StepFailed(f"The relay's name is the address of {self.old.name}, and cannot be had elsewhere.")
         if new.migration.get("complete") and not old.moved:
-            raise MigrationError(
+            raise StepFailed(
                 f"{self.new.name} has the mail of a move before, but {self.old.name} serves. If that move was called "
                 f"off, remove /etc/chatmail/migration and the mailboxes on {self.new.name}, then run this again."
             )
         if old.moved and not new.migration:
-            raise MigrationError(f"The relay of {self.old.name} is on its way to {old.moved}, not to {self.new.name}.")
+            raise StepFailed(f"The relay of {self.old.name} is on its way to {old.moved}, not to {self.new.name}.")
         if new.migration and new.migration["from"] != old.machine:
-            raise MigrationError(f"{self.new.name} takes the mail of another host. Take a bare host.")
+            raise StepFailed(f"{self.new.name} takes the mail of another host. Take a bare host.")
         if not new.migration and int(self.new.lines("count", self.relay["mailboxes_dir"])[0]):
-            raise MigrationError(
+            raise StepFailed(
                 f"{self.new.name} has mailboxes in {self.relay['mailboxes_dir']}, which the move would delete."
             )
 
@@ -113,7 +113,7 @@ class Move:
             for host, script in ((self.old, "taken"), (self.new, "free"))
         )
         if taken > free:
-            raise MigrationError(f"The mailboxes take {taken} MB, and {self.new.name} has {free} MB for them.")
+            raise StepFailed(f"The mailboxes take {taken} MB, and {self.new.name} has {free} MB for them.")
         self._note(complete=False)
         return f"the mailboxes take {taken} MB, there is room for {free} MB"
 
@@ -127,11 +127,11 @@ class Move:
     def install(self) -> None:
         """Nobody looks for the relay there yet, so all of it may run, and is known to work before the old one stops."""
         # The bot would look for its relay by name, and find the old one.
-        self._apply(self.new, {"dns_check": False, "echobot": False})
+        apply_to(self.config_dir, self.new, self.console, {"dns_check": False, "echobot": False})
         there = json.loads(self.new.run("facts"))
         if there != self.relay:
             names = ", ".join(name for name, value in self.relay.items() if there[name] != value)
-            raise MigrationError(f"{self.old.name} and {self.new.name} differ in {names}. Give both the same pillar.")
+            raise StepFailed(f"{self.old.name} and {self.new.name} differ in {names}. Give both the same pillar.")
 
     def copy_mailboxes(self) -> str:
         """The bulk of it, which may take hours; the rest is what changes meanwhile."""
@@ -162,7 +162,7 @@ class Move:
         self._copy(["/var/spool/postfix/"], *filters, "--exclude=*")
         before, after = self._counts(self.old), self._counts(self.new)
         if before != after:
-            raise MigrationError(f"The old host has {before}; the new one {after}. Run this again.")
+            raise StepFailed(f"The old host has {before}; the new one {after}. Run this again.")
         self._note(complete=True)
         return f"the new host has {after}"
 
@@ -170,7 +170,7 @@ class Move:
         self.new.run("start", *UNITS)
         missing = [str(port) for port in OPEN_PORTS if not self._addresses(self.old, self.new, port)]
         if missing:
-            raise MigrationError(
+            raise StepFailed(
                 f"{self.old.name} cannot reach {self.new.name} at port {', '.join(missing)}. Let {self.old.name} in "
                 "(firewall), or see `journalctl` there, then run this again."
             )
@@ -182,11 +182,11 @@ class Move:
         """Who still has the old address reaches the new host by it."""
         addresses = filter(_is_address, self._addresses(self.old, self.new, 993)[::-1])
         families = {":" in address: address for address in addresses}
-        self._apply(self.old, {"proxy_target": list(families.values())}, "chatmail.proxy")
+        apply_to(self.config_dir, self.old, self.console, {"proxy_target": list(families.values())}, "chatmail.proxy")
         return f"to {' and '.join(families.values())}"
 
     def finish(self) -> None:
-        self._apply(self.new)
+        apply_to(self.config_dir, self.new, self.console)
         self.new.run("forget")
 
     # --- how
@@ -219,7 +219,7 @@ class Move:
         """Let the new host read from the old one as long as this lasts; give its address, and rsync's ssh command."""
         addresses = self._addresses(self.new, self.old, self.old.port)
         if not addresses:
-            raise MigrationError(
+            raise StepFailed(
                 f"{self.new.name} cannot reach ssh on {self.old.name} (port {self.old.port}). Let it in (firewall)."
             )
         public = self.new.run("make-key", self.old.run("host-keys").strip()).strip()
@@ -234,16 +234,6 @@ class Move:
         finally:
             self.old.run("admit-key", self.old.user, "", "")
             self.new.run("drop-key")
-
-    def _apply(self, host: Host, settings: Mapping | None = None, sls: str = "chatmail") -> None:
-        """Apply with some settings other than the pillar's, after what an interrupted run has left at work there."""
-        while True:
-            (result,) = apply(self.config_dir, [host.name], [sls], self.console, settings)
-            if not result.busy:
-                break
-            time.sleep(BUSY_PAUSE_S)
-        if not result.succeeded:
-            raise MigrationError("\n".join(str(line) for line in summary(result, self.console.width)))
 
 
 def _is_address(text: str) -> bool:

@@ -7,7 +7,8 @@ ACTIVATED = (
 """Services that whoever connects to their sockets starts again."""
 UNITS = (
     *("chatmail-expire.timer", "chatmail-fsreport.timer", "chatmail-metrics.timer", "acmetool.timer"),
-    *("chatmail-expire", "certificate-reload.path", "certificate-reload.timer", "coturn"),
+    *("chatmail-backup.timer", "chatmail-backup-check.timer", "chatmail-backup", "chatmail-expire"),
+    *("certificate-reload.path", "certificate-reload.timer", "coturn"),
     *("postfix", "postfix@-", "chatmail-sasl.socket", "chatmail-sasl", "nginx", "dovecot"),
     *("postfix-mta-sts-resolver", "opendkim", "iroh-relay", "chatmail-network-share", "echobot", "mtail"),
     *(f"{service}.{kind}" for kind in ("socket", "service") for service in ACTIVATED),

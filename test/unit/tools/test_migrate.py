@@ -2,8 +2,9 @@
 
 import pytest
 
-from tools.migrate.host import MigrationError, Notes
+from tools.host import StepFailed
 from tools.migrate.move import Move
+from tools.migrate.notes import Notes
 
 RELAY = {"mail_domain": "chat.example.org", "ipv4_relay": "", "mailboxes_dir": "/home/vmail/mail/chat.example.org"}
 OLD, TAKING, COMPLETE = "a" * 32, {"from": "a" * 32, "complete": False}, {"from": "a" * 32, "complete": True}
@@ -68,5 +69,5 @@ def test_an_interrupted_first_copy_is_begun_again():
     ],
 )
 def test_hosts_that_do_not_fit_are_refused_before_anything_is_touched(old, new, given, message):
-    with pytest.raises(MigrationError, match=message):
+    with pytest.raises(StepFailed, match=message):
         move(**given).check(old, new)

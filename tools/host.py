@@ -1,0 +1,75 @@
+"""A host of the roster on which a tool takes steps: it runs the tool's shell scripts there, and applies."""
+
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import salt.client.ssh
+from rich.console import Console
+
+from tools.apply import apply
+from tools.apply_display import summary
+from tools.ssh import Target
+
+BUSY_PAUSE_S = 2.0
+
+
+class StepFailed(Exception):
+    """The tool cannot go on; the message says why and what to do."""
+
+
+class Host:
+    """A host, to run scripts on as root."""
+
+    def __init__(self, ssh: salt.client.ssh.SSH, name: str, scripts: Path, before: Mapping[str, str] | None = None):
+        """Find it in the roster.
+
+        ``scripts`` is the directory of the scripts ``NAME.sh``; ``before`` names for some another one that goes before.
+        """
+        self._target = Target.of(ssh, name)
+        self._scripts, self._before = scripts, before or {}
+        self.name, self.address, self.user = name, self._target.address, self._target.user
+        self.port, self.sudo = self._target.port, self._target.sudo
+
+    def run(
+        self, name: str, *arguments: str, given: bytes = b"", show: bool = False, codes: Sequence[int] = (0,)
+    ) -> str:
+        """Run the script ``NAME.sh`` with ``given`` on its standard input.
+
+        Returns what it prints, or lets it print here with ``show``. Raises StepFailed unless it ends with one of
+        ``codes``.
+        """
+        names = (self._before[name], name) if name in self._before else (name,)
+        script = "".join((self._scripts / f"{part}.sh").read_text() for part in names)
+        done = subprocess.run(
+            self._target.command(script, *arguments),
+            input=given,
+            stdout=None if show else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        if done.returncode not in codes:
+            said = done.stderr.decode(errors="replace").strip()[-2000:]
+            raise StepFailed(f"{self.name}: {said or f'exit code {done.returncode}'}")
+        return (done.stdout or b"").decode(errors="replace")
+
+    def lines(self, name: str, *arguments: str) -> list[str]:
+        """Return the lines that a script prints; see ``run``."""
+        return self.run(name, *arguments).splitlines()
+
+
+def apply_to(
+    config_dir: Path, host: Host, console: Console, settings: Mapping | None = None, sls: str = "chatmail"
+) -> None:
+    """Apply ``sls`` with some settings other than the pillar's, after what an interrupted run has left at work there.
+
+    Raises ApplyError or StepFailed.
+    """
+    while True:
+        (result,) = apply(config_dir, [host.name], [sls], console, settings)
+        if not result.busy:
+            break
+        time.sleep(BUSY_PAUSE_S)
+    if not result.succeeded:
+        raise StepFailed("\n".join(str(line) for line in summary(result, console.width)))
