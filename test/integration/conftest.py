@@ -43,6 +43,7 @@ LONGEST = (
     "test_migration",
     "test_upgrade",
     "test_status",
+    "test_backup",
     "test_bad_input",
     "test_certificates",
     "test_apply",
