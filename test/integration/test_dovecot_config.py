@@ -32,7 +32,7 @@ def test_dovecot_takes_the_configuration_of_every_pillar(renderer: Renderer, one
     # doveconf -n reads no certificate, so those of other pillars need not be here.
     settings["release"] = peculiar(one_host)
     file = CHECKOUT / f"chatmail/dovecot/files-{settings['release']['dovecot']}/etc/dovecot/{name}.j2"
-    one_host.write("/run/trial-dovecot.conf", renderer.template(file.read_text(), settings=settings))
+    one_host.write("/run/trial-dovecot.conf", renderer.template(file.read_text(), settings=settings, login_places=1000))
     checked = one_host.run(["doveconf", "-n", "-c", "/run/trial-dovecot.conf"])
     assert checked.stderr == ""
 

@@ -247,8 +247,9 @@ def test_each_capability_that_is_announced_is_asked_for_here(client: ImapClient)
 
 
 def test_idle_tells_of_messages_until_done(client: ImapClient, alice: User):
+    client.idle()
     with pytest.raises(ImapError, match="BAD"):
-        client.command("IDLE now")
+        client.done("NOOP")
     client.idle()
     with alice.imap() as other:
         other.command(f"APPEND INBOX {literal(MESSAGES[0])}")

@@ -130,13 +130,15 @@ class ImapClient:
                     return time.monotonic()
         return None
 
-    def done(self) -> list[Response]:
-        """End IDLE; return the responses that came before its OK."""
-        self._socket.sendall(b"DONE\r\n")
+    def done(self, word: str = "DONE") -> list[Response]:
+        """End IDLE; return the responses that came before its OK. With another word it is refused."""
+        self._socket.sendall(word.encode() + b"\r\n")
         deadline = self._deadline()
         responses = []
         while not (response := self._response(deadline)).line.startswith(self._idle_tag + b" "):
             responses.append(response)
+        if not response.line.startswith(self._idle_tag + b" OK"):
+            raise ImapError(f"IDLE: {response.line.decode(errors='replace')}")
         return responses
 
     def _deadline(self) -> float:
