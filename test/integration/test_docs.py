@@ -79,7 +79,10 @@ ELSEWHERE = {
     },
     "salt relay state.apply chatmail": ("test/integration/test_ways_to_apply.py", '"state.apply", "chatmail"'),
     "salt-ssh relay chatmail_relay.status": ("test/integration/test_status.py", '"chatmail_relay.status"'),
-    "salt-ssh --out=json relay chatmail_relay.status": ("test/integration/test_status.py", 'status("--out=json")'),
+    "salt-ssh --out=json relay chatmail_relay.status": (
+        "test/integration/test_status.py",
+        'as_operator(lab, one_host, "--out=json")',
+    ),
     **{
         f"salt-ssh relay chatmail_queue.{function} example.org": (
             "test/integration/test_status.py",
