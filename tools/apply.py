@@ -28,7 +28,7 @@ import salt.config
 from rich.console import Console
 
 from tools.apply_display import Display, summary
-from tools.apply_progress import Progress, parse_lowstate
+from tools.apply_progress import Progress, parse_lowstate, printable
 from tools.apply_result import HostResult, parse_return
 from tools.errors import ApplyError
 from tools.ssh import LOG, Target, client
@@ -62,7 +62,7 @@ class _Host:
         readable, _, _ = select.select([self._session.stdout], [], [], READY_TIMEOUT_S)
         if not readable:
             return self._unreachable(f"connected, but no answer within {READY_TIMEOUT_S} s")
-        answer = self._session.stdout.readline().decode(errors="replace").strip()
+        answer = printable(self._session.stdout.readline().decode(errors="replace").strip())
         if answer == "ready":
             os.set_blocking(self._session.stdout.fileno(), False)
             return None
@@ -77,7 +77,7 @@ class _Host:
 
     def _unreachable(self, error: str) -> HostResult:
         # Of a host key that has changed ssh has much to say before.
-        last = error.splitlines()[-1]
+        last = printable(error.splitlines()[-1])
         where = f"ssh to {self._target.user}@{self._target.address}, port {self._target.port}, failed: {last}"
         return HostResult(self.name, (), (where, self._target.next_step(error)), self._elapsed_s)
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tools.apply import _Host
+from tools.ssh import Target
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -60,6 +63,18 @@ def test_a_refused_connection_names_host_port_and_what_to_check(config_dir):
     assert f"root@127.0.0.1, port {port}" in said
     assert "Connection refused" in said
     assert "does sshd listen on that port" in said
+
+
+@pytest.mark.parametrize("says", ["echo 'busy 7 \033[2J12:00'", "printf 'in the way\n\033[2Jclosed' >&2; exit 1"])
+def test_what_a_host_says_in_place_of_ready_does_not_command_the_terminal(says):
+    target = Target("relay", "192.0.2.1", 22, "root", sudo=False, thin_dir="/thin", argv=("sh", "-c", says))
+    host = _Host(target)
+    try:
+        refusal = host.refusal()
+    finally:
+        host.close()
+    assert "\N{REPLACEMENT CHARACTER}[2J" in refusal.errors[0]
+    assert "\x1b" not in "".join(refusal.errors)
 
 
 def test_a_target_that_the_roster_lacks_is_an_error_also_beside_one_that_it_has(config_dir):

@@ -74,6 +74,7 @@ def test_states_are_told_by_our_outputter_also_where_nothing_but_salt_is_install
             "relay: ✗ on is 7; allowed is True or False, or nothing",
         ),
         ("Traceback (most recent call last):\n  File x\nOSError: no room", "", "relay: ✗ OSError: no room"),
+        ("Error: \x1b]0;title\x07\x1b[2Jno", "", "relay: ✗ Error: ?]0;title\x07?[2Jno"),
         ("", "The authenticity of host '192.0.2.1' can't be established.", "relay: ✗ the host's key is not known here"),
     ],
 )

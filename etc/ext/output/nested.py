@@ -7,6 +7,7 @@ It is here and not in ``_output``, because a master hands that to its minions, f
 
 import re
 
+import salt.output
 import salt.output.nested
 
 PREFIX = re.compile(r"^(Error running '[\w.]+': |ERROR: )")
@@ -49,5 +50,6 @@ def output(data, **kwargs):
         return salt.output.nested.output(data, **kwargs)
     failed = {target: why for target, result in data.items() if (why := failure(result))}
     rest = {target: result for target, result in data.items() if target not in failed}
-    lines = [f"{target}: ✗ {why}" for target, why in failed.items()]
+    # As Salt's own does: a host could otherwise command the terminal.
+    lines = [salt.output.strip_esc_sequence(f"{target}: ✗ {why}") for target, why in failed.items()]
     return "\n".join(lines + ([salt.output.nested.output(rest, **kwargs)] if rest else []))
