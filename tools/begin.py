@@ -18,6 +18,7 @@ import chatmail_schema
 import chatmail_zone
 from chatmail_session import reached
 from tools.errors import ApplyError
+from tools.yaml_files import mapping
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FACTS = Path(__file__).with_name("begin_facts.sh")
@@ -68,16 +69,6 @@ def _settings(answers: Answers) -> dict:
     return {"mail_domain": answers.domain} | ({"contact": answers.contact} if answers.contact else {})
 
 
-def _read(path: Path) -> dict:
-    try:
-        found = yaml.safe_load(path.read_text()) if path.exists() else None
-    except yaml.YAMLError as error:
-        raise ApplyError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if found is not None and not isinstance(found, dict):
-        raise ApplyError(f"{path} holds no mapping; see docs/applying.md.")
-    return found or {}
-
-
 def _append(path: Path, text: str) -> None:
     before = path.read_text() if path.exists() else ""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,16 +83,16 @@ def write(answers: Answers, checkout: Path) -> None:
     Raises ``ApplyError`` where one of them is there and says something else.
     """
     roster, pillar, top = (checkout / path for path in ("etc/roster", f"pillar/{answers.name}.sls", "pillar/top.sls"))
-    entry = _read(roster).get(answers.name)
+    entry = mapping(roster).get(answers.name)
     if entry and entry.get("host") != answers.host:
         raise ApplyError(
             f"{roster} has {answers.name} already, at {entry.get('host')}. Is it another relay? Then --name NAME says "
             "what to call this one; else change the file, or leave --host out."
         )
-    domain = (_read(pillar).get("chatmail") or {}).get("mail_domain")
+    domain = (mapping(pillar).get("chatmail") or {}).get("mail_domain")
     if domain and domain != answers.domain:
         raise ApplyError(f"{pillar} is of {domain}. --name NAME says what to call another relay.")
-    tops = _read(top)
+    tops = mapping(top)
     line = f"  {answers.name}:\n    - {answers.name}\n"
     if top.exists() and list(tops) != ["base"]:
         raise ApplyError(f"{top} has not only `base:` in it. Add to that, by hand:\n{line}")
@@ -183,8 +174,8 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 
 def begin(options: argparse.Namespace, checkout: Path) -> None:
     """Do it all. Raises ``ApplyError`` where something is in the way."""
-    entry = _read(checkout / "etc/roster").get(options.name) or {}
-    pillar = _read(checkout / f"pillar/{options.name}.sls").get("chatmail") or {}
+    entry = mapping(checkout / "etc/roster").get(options.name) or {}
+    pillar = mapping(checkout / f"pillar/{options.name}.sls").get("chatmail") or {}
     host = options.host or entry.get("host") or _ask("Host, its name or address for ssh", options.domain)
     contact = options.contact
     if contact is None:

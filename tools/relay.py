@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import yaml
-
 from tools.errors import ApplyError
+from tools.yaml_files import mapping
 
 CONFIG_DIR = Path("etc")
 ROSTER = CONFIG_DIR / "roster"
@@ -42,13 +41,7 @@ class Command:
 
 def names(roster: Path = ROSTER) -> list[str]:
     """Return the hosts that the roster has. Raises ``ApplyError`` where it cannot be read."""
-    try:
-        found = yaml.safe_load(roster.read_text()) if roster.exists() else None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise ApplyError(f"{roster}{where}: {getattr(error, 'problem', None) or 'this is no YAML'}") from error
-    return list(found) if isinstance(found, dict) else []
+    return list(map(str, mapping(roster)))
 
 
 def chosen(relay: str | None, known: Sequence[str]) -> str:
