@@ -5,7 +5,9 @@ Called again, it goes on: what was written stays as it is, also where it has bee
 """
 
 import argparse
+import contextlib
 import ipaddress
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,7 +19,9 @@ import yaml
 import chatmail_schema
 import chatmail_zone
 from chatmail_session import reached
+from tools.apply_progress import printable
 from tools.errors import ApplyError
+from tools.relay import COMMANDS
 from tools.yaml_files import mapping
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -39,6 +43,13 @@ chatmail:
   mail_domain: {domain}
 """
 
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+# Salt has a shell read both.
+_HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# `./relay NAME COMMAND` would be a command, and the pillar the top file.
+NO_NAMES = {*COMMANDS, "help", "top"}
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -58,21 +69,47 @@ def schema() -> dict:
 
 
 def check(answers: Answers) -> None:
-    """Raise ``ApplyError`` for a setting that no relay can have, or a name that cannot be that of a file."""
+    """Raise ``ApplyError`` for a setting that no relay can have, or what cannot stand in a roster or be a file."""
     if problems := chatmail_schema.problems(schema(), _settings(answers)):
         raise ApplyError("\n".join(problems))
-    if not answers.name.replace("-", "").replace("_", "").isalnum():
-        raise ApplyError(f"--name: found {answers.name}, allowed are letters, digits, - and _.")
+    if not _NAME.fullmatch(answers.name) or answers.name in NO_NAMES:
+        raise ApplyError(
+            f"--name: found {answers.name}, allowed are letters, digits, - and _, but neither top nor a command "
+            "of ./relay."
+        )
+    if not _HOST.fullmatch(answers.host):
+        raise ApplyError(f"--host: found {answers.host}, allowed is a name or an address, without user and port.")
+    if not _USER.fullmatch(answers.user):
+        raise ApplyError(f"--user: found {answers.user}, allowed are letters, digits, - . and _.")
+    if not 0 < answers.port < 65536:
+        raise ApplyError(f"--port: found {answers.port}, allowed is 1 to 65535.")
 
 
 def _settings(answers: Answers) -> dict:
     return {"mail_domain": answers.domain} | ({"contact": answers.contact} if answers.contact else {})
 
 
-def _append(path: Path, text: str) -> None:
+def _scalar(text: str) -> str:
+    """Text as YAML writes it: in quotes where it would be a number or a boolean."""
+    return yaml.safe_dump(text).splitlines()[0]
+
+
+def _appended(path: Path, text: str, *keys: str) -> str:
+    """The file's text with more at its end, which has to be read as the value of ``keys``; raises ``ApplyError``."""
     before = path.read_text() if path.exists() else ""
+    after = f"{before}\n{text}" if before.strip() else text
+    try:
+        found = yaml.safe_load(after)
+        for key in keys:
+            found = found[key]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ApplyError(f"{path} is laid out in another way. Add to it, by hand:\n{text}") from error
+    return after
+
+
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{before}\n{text}" if before.strip() else text)
+    path.write_text(text)
     print(f"wrote {path}")
 
 
@@ -80,7 +117,7 @@ def write(answers: Answers, checkout: Path) -> None:
     """
     Write what is missing of the relay's entry in ``etc/roster``, its pillar, and its line in ``pillar/top.sls``.
 
-    Raises ``ApplyError`` where one of them is there and says something else.
+    Raises ``ApplyError``, and writes none of them, where one is there and says something else.
     """
     roster, pillar, top = (checkout / path for path in ("etc/roster", f"pillar/{answers.name}.sls", "pillar/top.sls"))
     entry = mapping(roster).get(answers.name)
@@ -89,23 +126,31 @@ def write(answers: Answers, checkout: Path) -> None:
             f"{roster} has {answers.name} already, at {entry.get('host')}. Is it another relay? Then --name NAME says "
             "what to call this one; else change the file, or leave --host out."
         )
-    domain = (mapping(pillar).get("chatmail") or {}).get("mail_domain")
+    settings = mapping(pillar).get("chatmail") or {}
+    domain = settings.get("mail_domain")
     if domain and domain != answers.domain:
         raise ApplyError(f"{pillar} is of {domain}. --name NAME says what to call another relay.")
+    if settings and not domain:
+        raise ApplyError(f"{pillar} has no mail_domain. Add below `chatmail:`, by hand: mail_domain: {answers.domain}")
     tops = mapping(top)
-    line = f"  {answers.name}:\n    - {answers.name}\n"
-    if top.exists() and list(tops) != ["base"]:
+    name = _scalar(answers.name)
+    line = f"  {name}:\n    - {name}\n"
+    if tops and list(tops) != ["base"]:
         raise ApplyError(f"{top} has not only `base:` in it. Add to that, by hand:\n{line}")
+    files = {}
     if not entry:
         more = "  sudo: True\n" if answers.user != "root" else ""
         more += f"  port: {answers.port}\n" if answers.port != 22 else ""
-        _append(roster, ROSTER.format(name=answers.name, host=answers.host, user=answers.user, more=more))
+        text = ROSTER.format(name=name, host=_scalar(answers.host), user=_scalar(answers.user), more=more)
+        files[roster] = _appended(roster, text, answers.name)
     if not domain:
-        text = PILLAR.format(domain=yaml.safe_dump(answers.domain).splitlines()[0])
+        text = PILLAR.format(domain=_scalar(answers.domain))
         text += f"  {yaml.safe_dump({'contact': answers.contact})}" if answers.contact else ""
-        _append(pillar, text)
+        files[pillar] = _appended(pillar, text, "chatmail")
     if answers.name not in (tops.get("base") or {}):
-        _append(top, line if tops else f"base:\n{line}")
+        files[top] = _appended(top, line if tops else f"base:\n{line}", "base", answers.name)
+    for path, text in files.items():
+        _write(path, text)
 
 
 def _ask(question: str, default: str) -> str:
@@ -136,9 +181,18 @@ def addresses(name: str, checkout: Path) -> list[str]:
         subprocess.run(["ssh-copy-id", "-p", str(target.port), where], check=False)
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip() or f"exit code {done.returncode}"
+        said = printable(done.stderr.strip()) or f"exit code {done.returncode}"
         raise ApplyError(f"ssh to {where}, port {target.port}, failed: {said}\n{_advice(target, said)}")
-    return done.stdout.split()
+    return listed(done.stdout)
+
+
+def listed(text: str) -> list[str]:
+    """Return the addresses among what a host has printed; the start files of its shell may print more."""
+    found = []
+    for word in text.split():
+        with contextlib.suppress(ValueError):
+            found.append(str(ipaddress.ip_address(word)))
+    return found
 
 
 def _is_about_keys(said: str) -> bool:
@@ -193,7 +247,8 @@ def begin(options: argparse.Namespace, checkout: Path) -> None:
         path = checkout / f"pillar/{answers.name}.sls"
         settings["public_addresses"] = found
         print(f"The host has {', '.join(own)} behind address translation, and is reached at {', '.join(found)}:")
-        _append(path, f"  public_addresses: [{', '.join(found)}]\n")
+        line = f"  public_addresses: [{', '.join(found)}]\n"
+        _write(path, _appended(path, line, "chatmail", "public_addresses"))
     if zone := records(settings, own):
         print(
             "Enter at the provider of the domain; the DKIM key comes with the first apply, and all else may be there:\n"

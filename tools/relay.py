@@ -184,7 +184,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except (ApplyError, UsageError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):
         return 130
 
 
