@@ -109,6 +109,16 @@ def test_lmtp_has_an_answer_for_each_recipient(talk):
     assert mail == Mail("alice@here.example", ("a@b.example", "c@b.example"), b".dot\r\n")
 
 
+def test_lmtp_has_an_answer_for_each_recipient_also_of_a_message_that_is_too_large(talk):
+    def act(client):
+        client.command("LHLO here")
+        return lines(client, b"x" * 1_000_000 + b"\r\n.\r\n", "a@b.example", "c@b.example")
+
+    destinations = Destinations()
+    assert talk(act, destinations) == [replies.TOO_LARGE] * 2
+    assert destinations.delivered == []
+
+
 def answer_by_recipient(mail: Mail) -> str:
     return "550 nobody" if "nobody@b.example" in mail.recipients else replies.DELIVERED
 

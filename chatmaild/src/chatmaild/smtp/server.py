@@ -42,9 +42,9 @@ class Handler:
     """What aiosmtpd asks for while it talks to a client; a service adds ``handle_DATA``.
 
     It finds the message, dot-stuffed and without the final dot, in the envelope's `content`, and the address of
-    Postfix's client, None if that is unknown, in the session's `client`. Where the session says `speaks_lmtp`, it
-    returns a list of replies, one for each recipient. ``handle_MAIL`` and ``handle_RCPT``, where they are there, return
-    a refusal or MISSING.
+    Postfix's client, None if that is unknown, in the session's `client`. It returns the reply; where the session says
+    `speaks_lmtp`, it may return a list of replies, one for each recipient. ``handle_MAIL`` and ``handle_RCPT``, where
+    they are there, return a refusal or MISSING.
     """
 
     async def handle_HELO(self, server: SMTP, session: Session, envelope: Envelope, hostname: str) -> str:
@@ -221,6 +221,7 @@ class Connection(SMTP):
         if not self.envelope.rcpt_tos:
             await self.push(replies.RECIPIENT_NEEDED)
             return
+        answers = len(self.envelope.rcpt_tos) if self.session.speaks_lmtp else 1
         place = place_of(str(self.session.client))
         with self._server.budget.reservation(place.network if place else "") as reservation:
             if not await reservation.cover(self._declared_size + GROWTH):
@@ -241,7 +242,8 @@ class Connection(SMTP):
                 raise
             finally:
                 self._set_post_data_state()
-        await self.push("\r\n".join(map(replies.one_line, [status] if isinstance(status, str) else status)))
+        statuses = [status] * answers if isinstance(status, str) else status
+        await self.push("\r\n".join(map(replies.one_line, statuses)))
 
     async def _message_data(self, reservation: Reservation) -> tuple[bytearray, str | None]:
         """Read up to the final dot, whatever the size, so that the dialogue stays in step.
