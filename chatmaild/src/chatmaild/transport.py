@@ -8,6 +8,7 @@ so.
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import re
@@ -27,6 +28,10 @@ from .smtp.server import MISSING, Handler, Server
 
 TIDY_S = 5  # seconds between two looks at the kept connections
 PATIENCE_S = 40  # for which large messages wait for memory
+
+# Seconds for one message to all its recipients. With the wait for memory it is less than Postfix waits (master.cf,
+# lmtp_data_done_timeout), which would take those who have their mail by then for undelivered, and send it again.
+ANSWER_S = 130
 
 # Below this name all names are this host (RFC 6761 section 6.3). Postfix counts by name what is under way to a
 # destination, so each has one, and a slow one does not take the places of the others.
@@ -103,21 +108,28 @@ class Delivery(Handler):
     async def handle_DATA(self, server: smtp.SMTP, session: smtp.Session, envelope: smtp.Envelope) -> str | list[str]:
         """Deliver a message; the reply, or with LMTP one for each recipient.
 
-        Where a relay refuses a message for several recipients, each of them is asked for alone.
+        Where a relay refuses a message for several recipients, each of them is asked for alone; for whom there is no
+        time left, Postfix tries again.
         """
-        domain = domain_of(envelope.rcpt_tos[0])
+        deadline = asyncio.get_running_loop().time() + ANSWER_S
+        recipients = envelope.rcpt_tos
+        domain = domain_of(recipients[0])
         message = unstuff(envelope.content)
 
-        async def deliver(*recipients: str) -> str:
-            return await self._destinations.deliver(domain, Mail(envelope.mail_from, recipients, message))
+        async def deliver(*some: str) -> str:
+            return await self._destinations.deliver(domain, Mail(envelope.mail_from, some, message))
 
-        reply = await deliver(*envelope.rcpt_tos)
+        reply = await deliver(*recipients)
+        if len(recipients) == 1 or not reply.startswith("5"):
+            return reply
+        answers = [replies.EACH_ALONE] * len(recipients)
         if not session.speaks_lmtp:
-            several = len(envelope.rcpt_tos) > 1 and reply.startswith("5")
-            return replies.EACH_ALONE if several else reply
-        if len(envelope.rcpt_tos) > 1 and reply.startswith("5"):
-            return [await deliver(recipient) for recipient in envelope.rcpt_tos]
-        return [reply] * len(envelope.rcpt_tos)
+            return answers[0]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                for place, recipient in enumerate(recipients):
+                    answers[place] = await deliver(recipient)
+        return answers
 
 
 async def run(settings: Settings, routes: socket.socket, deliveries: socket.socket) -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from chatmaild import transport
 from chatmaild.outbound.destinations import Mail, Way
 from chatmaild.smtp import replies
 from chatmaild.smtp.server import Server
@@ -15,7 +16,7 @@ PORT = 8465
 
 
 class Destinations:
-    """Says of each domain what a test wants."""
+    """Says of each domain what a test wants; an answer that is None never comes."""
 
     def __init__(self, way: Way = Way.HTTPS, answer=None) -> None:
         self._way = way
@@ -33,7 +34,9 @@ class Destinations:
 
     async def deliver(self, domain: str, mail: Mail) -> str:
         self.delivered.append((domain, mail))
-        return self._answer(mail)
+        if (reply := self._answer(mail)) is None:
+            await asyncio.Event().wait()
+        return reply
 
 
 def route(key: str, way: Way = Way.HTTPS) -> str:
@@ -130,6 +133,20 @@ def test_who_is_refused_does_not_keep_the_others_from_their_mail(talk):
 
     answers = talk(act, Destinations(answer=answer_by_recipient))
     assert answers == [replies.DELIVERED, "550 nobody", replies.DELIVERED]
+
+
+def test_who_has_mail_hears_so_however_slowly_the_others_are_answered(talk, monkeypatch):
+    monkeypatch.setattr(transport, "ANSWER_S", 1)
+
+    def answer(mail: Mail) -> str | None:
+        return None if mail.recipients == ("slow@b.example",) else answer_by_recipient(mail)
+
+    def act(client):
+        client.command("LHLO here")
+        return lines(client, b"x\r\n.\r\n", "a@b.example", "nobody@b.example", "slow@b.example", "c@b.example")
+
+    answers = talk(act, Destinations(answer=answer))
+    assert answers == [replies.DELIVERED, "550 nobody", replies.EACH_ALONE, replies.EACH_ALONE]
 
 
 def test_smtp_has_one_answer_for_all_so_a_refusal_of_some_is_temporary(talk):
