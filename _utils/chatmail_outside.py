@@ -30,6 +30,7 @@ except ImportError:
     chatmail_x509 = None
 
 PATIENCE_S = 5
+MAX_ADDRESSES = 8
 # Reached by whoever may connect to port 25 elsewhere; providers of homes and offices often let nobody.
 ANY_MAIL_SERVER = ("gmail-smtp-in.l.google.com", 25)
 STUN_COOKIE = 0x2112A442
@@ -104,13 +105,15 @@ def look(facts):
     Connect to all ports of a relay from this machine, side by side; it takes as long as the slowest port.
 
     facts
-        Mapping: ``name`` (text), ``addresses`` (list of text), ``ports`` (list of those of ``PUBLIC``), and the
+        Mapping: ``name`` (text), ``addresses`` (list of text, of which the first few are looked at: a host says what
+        it likes), ``ports`` (list, of which those of ``PUBLIC`` are looked at), and the
         ``certificate`` that is served (SHA-256 in hexadecimal digits, or None for whatever comes).
 
     Returns a list of :class:`Seen`, as mappings.
     """
-    places = list(itertools.product(map(str, map(ipaddress.ip_address, facts["addresses"])), facts["ports"]))
-    with ThreadPoolExecutor(max(1, len(places))) as pool:
+    addresses = [str(ipaddress.ip_address(address)) for address in facts["addresses"][:MAX_ADDRESSES]]
+    places = list(itertools.product(addresses, [port for port in PUBLIC if port in facts["ports"]]))
+    with ThreadPoolExecutor(MAX_ADDRESSES * len(PUBLIC)) as pool:
         seen = list(pool.map(lambda place: _look_at(*place, facts["name"], facts["certificate"]), places))
     if _closed_by_own_network(seen) and not _reaches(ANY_MAIL_SERVER):
         why = "the network of the machine that looked lets nobody connect to port 25"

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 import chatmail_outside
 import chatmail_services
 import chatmail_x509
-from chatmail_outside import judge, look
+from chatmail_outside import Seen, judge, look
 from chatmail_services import PublicPort
 from test.salt.minion import CHECKOUT
 
@@ -133,6 +133,19 @@ def test_an_open_and_a_closed_port_are_seen(monkeypatch):
         assert looked(monkeypatch, f"{port}/tcp", "http")["state"] == "open"
     closed = looked(monkeypatch, f"{port}/tcp", "http")
     assert (closed["state"], closed["why"]) == ("closed", "refused")
+
+
+def test_a_host_cannot_have_everything_looked_at(monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(
+        chatmail_outside, "_look_at", lambda *place: looked_at.append(place) or Seen(*place[:2], "open")
+    )
+    addresses = [f"192.0.2.{number}" for number in range(256)]
+    facts = {"name": "_one.test", "addresses": addresses, "ports": ["25/tcp"] * 1000 + ["22/tcp"], "certificate": None}
+    seen = look(facts)
+    assert {one["port"] for one in seen} == {"25/tcp"}
+    assert [one["address"] for one in seen] == addresses[: len(looked_at)]
+    assert len(looked_at) < 20
 
 
 def test_a_port_of_tls_has_to_serve_the_relays_certificate(monkeypatch, tmp_path):
