@@ -10,6 +10,7 @@ import textwrap
 import time
 
 import salt.loader
+import salt.output
 import salt.utils.color
 
 # Of a wider terminal than this, a status makes no better reading.
@@ -48,13 +49,22 @@ def output(data, **_):
         return f"{colors[color]}{text}{colors['ENDC']}"
 
     texts = []
-    for target, result in data.items():
+    for target, result in harmless(data).items():
         lines = _lines(target, result, width, paint)
         if lines is None:
             texts.append(salt.loader.outputters(__opts__)["nested"]({target: result}))
         else:
             texts.append("\n".join(lines))
     return "\n".join(texts)
+
+
+def harmless(value):
+    """Return a result without the character by which text commands a terminal, as Salt's own outputters do."""
+    if isinstance(value, dict):
+        return {harmless(key): harmless(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [harmless(one) for one in value]
+    return salt.output.strip_esc_sequence(value)
 
 
 def _lines(target, result, width, paint):

@@ -72,6 +72,22 @@ def test_results_are_told_in_few_lines(result, text):
     assert chatmail.output({"relay": result}) == text
 
 
+@pytest.mark.parametrize(
+    "result",
+    [
+        "\x1b[2J",
+        {"result": "\x1b[2J"},
+        [{"name": "a.", "type": "TXT", "values": ["\x1b[2J"]}],
+        {"\x1b[2J": 1, "success": True},
+        STATUS | {"findings": [STATUS["findings"][0] | {"what": "\x1b[2J"}]},
+    ],
+)
+def test_what_a_host_says_does_not_command_the_terminal(result):
+    told = chatmail.output({"relay": result})
+    assert "?[2J" in told
+    assert "\x1b" not in told
+
+
 def test_marks_have_a_color_on_a_terminal(monkeypatch):
     monkeypatch.setitem(chatmail.__opts__, "color", True)
     good, bad = chatmail.output({"relay": {"report": "✓ A\n✗ MX"}}).split("\n")
