@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import socket
-import threading
 from collections.abc import Iterator, Sequence
 
+from test.support.serving import servers
+
 CHUNK = 65536
-JOIN_S = 10.0
 
 
 async def _travel(
@@ -62,29 +62,16 @@ def distance(address: str, target: str, ports: Sequence[int], one_way_s: float) 
 
     A connection begins with a handshake of one round trip, as if it were answered at the target.
     """
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
     listeners = [socket.create_server((address, port), backlog=100) for port in ports]
 
-    async def serve() -> None:
-        async with contextlib.AsyncExitStack() as servers:
-            for listener, port in zip(listeners, ports, strict=True):
-                await servers.enter_async_context(
-                    await asyncio.start_server(
-                        lambda reader, writer, port=port: _connect(reader, writer, (target, port), one_way_s),
-                        sock=listener,
-                    )
-                )
-            await stop.wait()
-            left = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+    async def start() -> list[asyncio.Server]:
+        return [
+            await asyncio.start_server(
+                lambda reader, writer, port=port: _connect(reader, writer, (target, port), one_way_s),
+                sock=listener,
+            )
+            for listener, port in zip(listeners, ports, strict=True)
+        ]
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    try:
+    with servers(start):
         yield
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(JOIN_S)

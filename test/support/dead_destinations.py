@@ -6,16 +6,15 @@ import itertools
 import socket
 import ssl
 import tempfile
-import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 
 from test.lab import Host, Lab
 from test.lab.networks import elsewhere
 from test.support.certificates import self_signed
+from test.support.serving import servers
 
 PORT = 25
-JOIN_S = 10.0
 
 Session = Callable[[asyncio.StreamReader, asyncio.StreamWriter, ssl.SSLContext], Coroutine]
 
@@ -111,8 +110,6 @@ def dead_servers(addresses: Sequence[str]) -> Iterator[None]:
     """Let each address be a dead mail server, all sorts in turn."""
     sorts = dict(zip(addresses, itertools.cycle(SORTS), strict=False))
     tls = _tls()
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
     with contextlib.ExitStack() as sockets:
         for address in (address for address, sort in sorts.items() if sort == "black hole"):
             listener = socket.create_server((address, PORT), backlog=0)
@@ -123,25 +120,15 @@ def dead_servers(addresses: Sequence[str]) -> Iterator[None]:
                 filler.setblocking(False)
                 filler.connect_ex((address, PORT))
 
-        async def serve() -> None:
-            async with contextlib.AsyncExitStack() as servers:
-                for address, sort in sorts.items():
-                    if session := SESSIONS.get(sort):
-                        server = await asyncio.start_server(_session(session, tls), address, PORT)
-                        await servers.enter_async_context(server)
-                await stop.wait()
-                left = asyncio.all_tasks() - {asyncio.current_task()}
-                for task in left:
-                    task.cancel()
-                await asyncio.gather(*left, return_exceptions=True)
+        async def start() -> list[asyncio.Server]:
+            return [
+                await asyncio.start_server(_session(session, tls), address, PORT)
+                for address, sort in sorts.items()
+                if (session := SESSIONS.get(sort))
+            ]
 
-        thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-        thread.start()
-        try:
+        with servers(start):
             yield
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            thread.join(JOIN_S)
 
 
 def _session(session: Session, tls: ssl.SSLContext) -> Callable:
