@@ -177,10 +177,11 @@ class Destinations:
     async def _post(self, destination: Destination, mail: Mail) -> tuple[str, Server]:
         """Post a message over a kept connection, or a new one.
 
-        A kept one that ends without a word was closed by the server before the message came.
+        A kept one that ends without a word was closed by the server before the message came, or leads to nobody any
+        more (`connecting.UNACKNOWLEDGED_MS`).
         """
         while kept := destination.take_idle():
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(OSError):
                 return await self._exchange(destination, kept, mail), kept.server
         kept = await self._open(destination)
         return await self._exchange(destination, kept, mail), kept.server

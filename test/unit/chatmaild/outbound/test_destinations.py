@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import tracemalloc
 
 import pytest
@@ -242,6 +243,18 @@ def test_a_kept_connection_that_ends_without_a_word_is_replaced(run):
         assert web.connections == 2
 
     run(act, WebServer(answers=[DELIVERED, END, DELIVERED]))
+
+
+def test_a_kept_connection_that_leads_to_nobody_is_replaced(run):
+    async def act(outbound, web):
+        assert await outbound.deliver() == TAKEN
+        (kept,) = outbound.all._known["_self.example"].idle
+        # As asyncio does where what was sent is not acknowledged (TCP_USER_TIMEOUT).
+        kept.connection._reader.set_exception(TimeoutError(errno.ETIMEDOUT, "Connection timed out"))
+        assert await outbound.deliver() == TAKEN
+        assert web.connections == 2
+
+    run(act)
 
 
 def test_a_new_connection_that_ends_is_a_temporary_failure(run):
