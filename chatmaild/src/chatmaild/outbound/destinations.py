@@ -28,6 +28,9 @@ BODY_MAX = 2048  # octets of an answer, a reply; a page of a web server is longe
 OPEN_S = 30  # seconds to find the servers, to connect and to be known
 DELIVER_S = 120  # seconds for one message; the other side has 90 for it (smtp.client.TOTAL_SECONDS)
 KEEP_S = 60  # seconds for which an idle connection is kept; nginx keeps it for 75
+# Seconds after which a connection is kept no more, as with SMTP (main.cf, smtp_connection_reuse_time_limit): for the
+# next one, mail servers and policy are looked up again.
+REUSE_S = 300
 KNOWN_S = 30 * 60  # seconds for which a destination is believed to speak HTTPS, or not to
 RETRY_S = 30  # seconds between two attempts to connect
 CONNECTIONS_MAX = 4  # to one destination; a relay takes at least five of a network (nginx.conf, limit_conn)
@@ -58,10 +61,11 @@ class Mail:
 
 
 class Kept(NamedTuple):
-    """A connection, and to whom."""
+    """A connection, to whom, and since when by the clock of `Destinations`."""
 
     connection: Connection
     server: Server
+    since: float
 
 
 class NoRelay(Exception):
@@ -210,7 +214,7 @@ class Destinations:
         except h11.RemoteProtocolError as error:
             raise NoRelay(f"{kept.server.name} does not speak HTTP/1.1: {error}") from error
         finally:
-            if connection.is_reusable():
+            if connection.is_reusable() and self._clock() < kept.since + REUSE_S:
                 self._keep(destination, kept)
             else:
                 connection.abort()
@@ -234,7 +238,7 @@ class Destinations:
     async def _connect(self, domain: str) -> Kept:
         for server in await self._directory.servers(domain):
             try:
-                return Kept(await self._connector.connect(server), server)
+                return Kept(await self._connector.connect(server), server, self._clock())
             except NotNow as error:
                 reason = error
         raise reason

@@ -297,6 +297,20 @@ def test_idle_connections_are_closed_after_a_while(run):
     run(act)
 
 
+def test_a_connection_is_not_kept_for_ever_however_busy_it_is(run):
+    """Who was the mail server once would get the mail for as long as there is some."""
+
+    async def act(outbound, web):
+        for _ in range(0, destinations.REUSE_S + 1, destinations.KEEP_S // 2):
+            assert await outbound.deliver() == TAKEN
+            outbound.now += destinations.KEEP_S // 2
+        assert web.connections == 1
+        assert await outbound.deliver() == TAKEN
+        assert web.connections == 2
+
+    run(act)
+
+
 def test_memory_is_bounded_whoever_is_written_to(run, monkeypatch):
     monkeypatch.setattr(destinations, "DESTINATIONS_MAX", 10)
     monkeypatch.setattr(destinations, "OPENINGS_MAX", 3)
