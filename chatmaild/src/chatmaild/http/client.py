@@ -28,7 +28,7 @@ class Connection:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_MAX)
 
     def abort(self) -> None:
-        """Close the connection at once; the server is not told."""
+        """Close the connection immediately; the server is not told."""
         self._writer.transport.abort()
 
     def is_closed(self) -> bool:

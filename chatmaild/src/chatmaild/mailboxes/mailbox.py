@@ -157,7 +157,7 @@ class Mailbox:
         """Remove the directory with all that is in it, and the index files in memory.
 
         It loses its name first: whoever creates the address anew finds nothing of the old one, whatever happens to
-        this process. `remove_leftovers` mends what a crash left.
+        this process. `remove_leftovers` fixes what a crash left.
 
         :raises OSError: the file system refused.
         """
