@@ -39,7 +39,7 @@ KEPT_MAX = 100  # idle connections to all
 OPENINGS_MAX = 50  # attempts in the background at a time
 DESTINATIONS_MAX = 4000  # that are remembered
 
-_REPLY = re.compile(rb"([245][0-9]{2})(?:[ -][^\r\n]*)?(?:\r?\n[245][0-9]{2}[ -][^\r\n]*)*", re.DOTALL)
+_REPLY = re.compile(rb"([245][0-9]{2})(?:[ -][^\r\n]*)?(?:\r?\n[245][0-9]{2}[ -][^\r\n]*)*")
 
 
 class Way(enum.Enum):
