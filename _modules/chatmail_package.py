@@ -5,7 +5,10 @@ clients wrongly, or (unbound on a host without IPv6) breaks name resolution for 
 """
 
 import contextlib
+import fcntl
 import logging
+import os
+import struct
 import time
 from pathlib import Path
 
@@ -28,6 +31,9 @@ LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock")
 # A host that was just set up upgrades itself first.
 LOCK_S = 1200
 LOCK_POLL_S = 2
+# Of fcntl_locking(2): type, whence, start, length, process.
+FLOCK = "hhqqi"
+WHOLE_FILE = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 def __virtual__():
@@ -49,10 +55,9 @@ def _no_service_starts():
             POLICY_OF_HOST.rename(POLICY)
 
 
-def lock_holder(locks=LOCKS, table="/proc/locks"):
+def lock_holder(locks=None):
     """
-    Return who holds one of apt's locks (paths of files), such as ``unattended-upgr (process 812)``, or None. ``table``
-    is the kernel's (proc_locks(5)).
+    Return who holds one of apt's locks (paths of files), such as ``unattended-upgr (process 812)``, or None.
 
     CLI Example:
 
@@ -60,12 +65,11 @@ def lock_holder(locks=LOCKS, table="/proc/locks"):
 
         salt-ssh relay chatmail_package.lock_holder
     """
-    inodes = {Path(path).stat().st_ino for path in locks if Path(path).exists()}
-    for line in Path(table).read_text().splitlines():
-        fields = line.split()
-        # Who waits for a lock has an arrow.
-        if "->" not in fields and int(fields[5].rpartition(":")[2]) in inodes:
-            pid = int(fields[4])
+    for path in LOCKS if locks is None else locks:
+        with contextlib.suppress(FileNotFoundError), Path(path).open("rb") as file:
+            kind, *_, pid = struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, WHOLE_FILE))
+            if kind == fcntl.F_UNLCK:
+                continue
             with contextlib.suppress(OSError):
                 return f"{Path(f'/proc/{pid}/comm').read_text().strip()} (process {pid})"
             return "another program"

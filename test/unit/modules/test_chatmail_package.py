@@ -1,7 +1,8 @@
 """Packages are installed under a policy that forbids service starts, and the host's own policy survives."""
 
 import fcntl
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,16 +69,35 @@ def test_success_that_apt_only_claims_is_an_error():
         chatmail_package.install(["postfix"])
 
 
+# As dpkg locks, by fcntl(2).
+HOLDER = """
+import fcntl, sys
+with open(sys.argv[1], "w") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_whoever_holds_apts_lock_is_named(tmp_path):
     lock = tmp_path / "lock-frontend"
     assert chatmail_package.lock_holder([lock]) is None
-    with lock.open("w") as file:
-        assert chatmail_package.lock_holder([lock]) is None
-        # As dpkg does, by fcntl(2).
-        fcntl.lockf(file, fcntl.LOCK_EX)
-        name = Path("/proc/self/comm").read_text().strip()
-        assert chatmail_package.lock_holder([lock]) == f"{name} (process {os.getpid()})"
+    lock.touch()
     assert chatmail_package.lock_holder([lock]) is None
+    argv = [sys.executable, "-c", HOLDER, lock]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        name = Path(f"/proc/{holder.pid}/comm").read_text().strip()
+        assert chatmail_package.lock_holder([lock]) == f"{name} (process {holder.pid})"
+        holder.communicate()
+    assert chatmail_package.lock_holder([lock]) is None
+
+
+def test_a_lock_that_is_in_nobodys_way_is_not_waited_for(tmp_path):
+    lock = tmp_path / "lock-frontend"
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert chatmail_package.lock_holder([lock]) is None
 
 
 def test_an_installation_waits_for_apts_lock_and_says_so(monkeypatch, caplog, installed):
