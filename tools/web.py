@@ -48,7 +48,7 @@ new EventSource("/.preview" + search).onmessage = () => location.reload();
 ERROR_PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>{title}</title></head>
-<body><h1>{title}</h1><p>{text}</p><p>This page shows itself anew when you have mended it.</p></body>
+<body><h1>{title}</h1><p>{text}</p><p>This page loads again when you have fixed it.</p></body>
 </html>
 """
 
