@@ -100,7 +100,8 @@ class Destination:
         self.speaks_until = float("-inf")
         self.fails_until = float("-inf")
         self.retry_at = float("-inf")
-        self.failure: Exception | None = None  # the last one
+        # What Postfix hears of the last one; the exception would hold the message, by its traceback.
+        self.failure = ""
 
     def is_busy(self) -> bool:
         """Whether no more deliveries can wait."""
@@ -156,9 +157,7 @@ class Destinations:
             async with asyncio.timeout(DELIVER_S), destination.places:
                 return await self._deliver(destination, mail)
         except TimeoutError:
-            silence = NotNow(f"{domain} gives no answer within {DELIVER_S} s")
-            self._forget(destination, silence)
-            return _reply_to(silence)
+            return self._forget(destination, NotNow(f"{domain} gives no answer within {DELIVER_S} s"))
         finally:
             destination.waiting -= 1
 
@@ -167,14 +166,13 @@ class Destinations:
             # Whatever comes of it; it is a second's work that has begun.
             await asyncio.wait([destination.opening])
         if destination.failure and destination.retry_at > self._clock():
-            return _reply_to(destination.failure)
+            return destination.failure
         try:
             reply, server = await self._post(destination, mail)
         except h11.LocalProtocolError:
             return replies.no_domain(mail.recipients[0])
         except (Undeliverable, NotNow, NoRelay, OSError) as error:
-            self._forget(destination, error)
-            return _reply_to(error)
+            return self._forget(destination, error)
         destination.speaks_until = self._clock() + KNOWN_S
         return reply if replies.is_success(reply) else f"{reply} (HTTPS, {server.name})"
 
@@ -270,15 +268,20 @@ class Destinations:
         kept.connection.idle_since = self._clock()
         destination.idle.append(kept)
 
-    def _forget(self, destination: Destination, failure: Exception) -> None:
-        """Note that a destination does not speak HTTPS: for now, or for a while where something else answers there."""
+    def _forget(self, destination: Destination, failure: Exception) -> str:
+        """Note that a destination does not speak HTTPS: for now, or for a while where something else answers there.
+
+        :returns: what Postfix hears of a message that was not delivered.
+        """
         now = self._clock()
         destination.speaks_until = float("-inf")
         destination.fails_until = now + KNOWN_S
         destination.retry_at = now + (RETRY_S if isinstance(failure, (NotNow, OSError)) else KNOWN_S)
-        destination.failure = failure
+        is_final = isinstance(failure, Undeliverable)
+        destination.failure = str(failure) if is_final else replies.not_by_https(failure)
         while kept := destination.take_idle():
             kept.connection.abort()
+        return destination.failure
 
     def _get(self, domain: str) -> Destination:
         if domain not in self._known:
@@ -298,11 +301,6 @@ class Destinations:
             if place >= KEPT_MAX or idle_since < limit or not one.connection.is_reusable():
                 destination.idle.remove(one)
                 one.connection.abort()
-
-
-def _reply_to(failure: Exception) -> str:
-    """What Postfix hears of a message that was not delivered."""
-    return str(failure) if isinstance(failure, Undeliverable) else replies.not_by_https(failure)
 
 
 def _host(server: Server) -> str:

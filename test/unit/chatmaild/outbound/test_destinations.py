@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import tracemalloc
+import weakref
 
 import pytest
 
@@ -309,6 +311,21 @@ def test_a_connection_is_not_kept_for_ever_however_busy_it_is(run):
         assert web.connections == 2
 
     run(act)
+
+
+def test_a_destination_that_fails_does_not_keep_the_message(run):
+    class Message(bytearray):
+        """One that can be referred to weakly."""
+
+    async def act(outbound, web):
+        mail = Mail(MAIL.sender, MAIL.recipients, Message(MAIL.message))
+        kept = weakref.ref(mail.message)
+        assert (await outbound.deliver(mail)).startswith("451 4.4.1 ")
+        del mail
+        gc.collect()
+        assert kept() is None
+
+    run(act, WebServer(answers=[NOT_FOUND]))
 
 
 def test_memory_is_bounded_whoever_is_written_to(run, monkeypatch):
