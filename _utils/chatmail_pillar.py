@@ -4,9 +4,13 @@ that is missing not at all.
 """
 
 import fnmatch
+import re
 from pathlib import Path
 
 import yaml
+
+# What no name in a roster has, but Salt's compound matches do, such as "relay or other" and "L@relay,other".
+COMPOUND = re.compile(r"[@\s]")
 
 
 def unreadable(path):
@@ -57,7 +61,11 @@ def problems(roots, target):
         base = content.get("base") if isinstance(content, dict) else None
         if not isinstance(base, dict):
             return [f"{top}: `base:` is missing, and below it the names of the roster; see docs/applying.md."]
-        if any(isinstance(one, dict) for names in base.values() for one in names or []):
+        for pattern, names in base.items():
+            if not isinstance(names, list | None):
+                return [f"{top}: `{pattern}:` has no list; each of its files is a line below it that begins with `- `."]
+        other_matches = any(isinstance(one, dict) for names in base.values() for one in names or [])
+        if other_matches or any(COMPOUND.search(str(pattern)) for pattern in base):
             # Another way to match than by name.
             return []
         matching = [pattern for pattern in base if fnmatch.fnmatchcase(target, str(pattern))]

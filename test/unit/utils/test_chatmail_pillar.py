@@ -61,6 +61,18 @@ def test_a_broken_top_file_is_told_by_line(pillar):
     assert told(pillar).startswith("top.sls: `base:` is missing")
 
 
+@pytest.mark.parametrize("files", ["relay", "5", "{relay: x}"])
+def test_files_that_are_no_list_are_one_problem(pillar, files):
+    (pillar / "top.sls").write_text(f"base:\n  relay: {files}\n")
+    assert told(pillar).startswith("top.sls: `relay:` has no list; each of its files is a line below it")
+
+
+@pytest.mark.parametrize("match", ["other or relay", "L@other,relay"])
+def test_compound_matches_are_salts(pillar, match):
+    (pillar / "top.sls").write_text(f"base:\n  '{match}':\n    - relay\n")
+    assert chatmail_pillar.problems([str(pillar)], "relay") == []
+
+
 def test_folders_globs_and_jinja_are_salts(pillar):
     (pillar / "top.sls").write_text("base:\n  'rel*':\n    - eu.relay\n    - shared\n")
     (pillar / "eu").mkdir()
