@@ -164,7 +164,7 @@ def _contradictions(settings):
             "as it is nobody could create an address."
         )
     local_part, at, domain = settings["operator_address"].rpartition("@")
-    if at and (domain.lower() != settings["mail_domain"] or local_part in ("postmaster", "abuse")):
+    if at and (domain.lower() != settings["mail_domain"] or local_part.lower() in ("postmaster", "abuse")):
         yield (
             f"operator_address: found {settings['operator_address']}, allowed is an address that you have made at "
             f"{settings['mail_domain']}, other than postmaster and abuse."

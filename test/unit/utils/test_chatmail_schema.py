@@ -299,6 +299,7 @@ def test_a_relay_that_nobody_can_be_asked_about_is_told_of():
         ("", True),
         ("operator1@example.org", False),
         ("abuse@chat.example.org", False),
+        ("Postmaster@chat.example.org", False),
     ],
 )
 def test_the_operators_address_is_one_of_this_relay(address, fits):
