@@ -76,7 +76,7 @@ class Connection:
         return body
 
     async def _event(self) -> h11.Event:
-        while (event := self._http.next_event()) is h11.NEED_DATA:
+        while (event := self._next_event()) is h11.NEED_DATA:
             # Without an answer's length the end of the connection is its end, which h11 tells.
             data = await self._reader.read(HEAD_MAX)
             if not data and self._http.their_state is not h11.SEND_BODY:
@@ -85,3 +85,10 @@ class Connection:
         if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
             raise ConnectionResetError("the server closed the connection before its answer")
         return event
+
+    def _next_event(self) -> h11.Event:
+        try:
+            return self._http.next_event()
+        except ValueError as error:
+            # So h11 0.14 (Debian 12 and 13) takes a length of more digits than Python converts.
+            raise h11.RemoteProtocolError(str(error)) from error

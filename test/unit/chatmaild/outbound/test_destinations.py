@@ -7,6 +7,7 @@ import gc
 import tracemalloc
 import weakref
 
+import h11
 import pytest
 
 from chatmaild import ip_address
@@ -192,6 +193,7 @@ def test_what_a_relay_says_is_what_postfix_hears(run, reply, expected):
         answer(b"Forbidden", 403),
         answer(b"550 no" + b"x" * 5000, 400),
         b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n250 OK",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n250 OK",
         b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n250 OK",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n250 OK",
         Endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
@@ -200,7 +202,7 @@ def test_what_a_relay_says_is_what_postfix_hears(run, reply, expected):
         Endless(b"HTTP/1.1 200 OK\r\n\r\n", b"250 OK" * 1000),
         Endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     ],
-    ids=range(17),
+    ids=range(18),
 )
 def test_nothing_else_counts_as_delivery(run, reply, monkeypatch):
     monkeypatch.setattr(destinations, "DELIVER_S", 2)
@@ -215,6 +217,20 @@ def test_nothing_else_counts_as_delivery(run, reply, monkeypatch):
         assert len(web.posted) == 1
 
     run(act, WebServer(answers=[reply]))
+
+
+def test_what_h11_cannot_read_is_no_answer_of_a_relay(run, monkeypatch):
+    """What h11 0.14 raises for a length of 5000 digits, which later ones refuse."""
+
+    def next_event(connection):
+        raise ValueError("Exceeds the limit (4300 digits) for integer string conversion")
+
+    async def act(outbound, web):
+        monkeypatch.setattr(h11.Connection, "next_event", next_event)
+        assert (await outbound.deliver()).startswith("451 4.4.1 ")
+        assert outbound.all.way("_self.example") is Way.SMTP
+
+    run(act)
 
 
 @pytest.mark.parametrize("reply", [SILENCE, Endless(b"HTTP/1.1 200 OK\r\n", b"X", 0.01)], ids=["silence", "trickle"])
