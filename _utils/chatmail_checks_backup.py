@@ -34,7 +34,7 @@ def _judge(facts, relay):
         if one and one["problem"]:
             since = f", good {age_text(one['ago'])} ago" if one["ago"] is not None else ""
             told = f"{what} has failed{since}: {one_line(one['problem'])}"
-            found.append(Finding("warning", f"backup-{name}-failed", told, f"when that is mended: {again}"))
+            found.append(Finding("warning", f"backup-{name}-failed", told, f"when that is fixed: {again}"))
         elif one is None and name == "save":
             found.append(Finding("warning", "backup-save-never", "there is no backup yet", again))
         elif one and one["ago"] > limit:

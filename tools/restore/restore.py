@@ -13,7 +13,7 @@ from tools.ssh import client
 SCRIPTS = Path(__file__).parent
 WITH_RESTIC = dict.fromkeys(("snapshots", "room", "fetch"), "environment")
 ENVIRONMENT = "/etc/chatmail/backup.env"
-AGAIN = "Run this again when that is mended: it begins from the start."
+AGAIN = "Run this again when that is fixed: it begins from the start."
 
 
 @dataclass(frozen=True)
