@@ -10,24 +10,28 @@ from salt.exceptions import CommandExecutionError
 
 SETTINGS = Path("/etc/chatmail/backup.toml")
 RESULTS = Path("/var/lib/chatmail-backup")
+UNITS = {"save": "chatmail-backup.service", "check": "chatmail-backup-check.service"}
 
 
 def __virtual__():
     return "chatmail_backup"
 
 
-def _run(unit, result):
-    """Let a unit do its work and wait; returns what it has noted. Raises ``CommandExecutionError`` if it fails."""
+def _run(what):
+    """
+    Let the unit of ``save`` or ``check`` do its work; returns how many seconds it took. Raises
+    ``CommandExecutionError`` where it has not done it.
+    """
     if not SETTINGS.exists():
         raise CommandExecutionError("this relay has no backup: the pillar has no backup_repository (docs/backup.md)")
-    begun = time.time()
+    unit, begun = UNITS[what], time.time()
     __salt__["cmd.run_all"](["systemctl", "start", unit], python_shell=False, ignore_retcode=True)
-    outcome = results().get(result)
+    outcome = results().get(what)
     if outcome is None or outcome["tried"] < int(begun):
         raise CommandExecutionError(f"{unit} has not ended as it should; see journalctl -u {unit}")
     if outcome["problem"]:
         raise CommandExecutionError(outcome["problem"])
-    return outcome
+    return time.time() - begun
 
 
 def results():
@@ -42,7 +46,7 @@ def results():
         salt-ssh relay chatmail_backup.results
     """
     found = {}
-    for name in ("save", "check"):
+    for name in UNITS:
         try:
             found[name] = json.loads((RESULTS / f"{name}.json").read_text())
         except (OSError, ValueError):
@@ -60,9 +64,7 @@ def save():
 
         salt-ssh relay chatmail_backup.save
     """
-    begun = time.monotonic()
-    _run("chatmail-backup.service", "save")
-    return f"saved, in {time.monotonic() - begun:.0f} s"
+    return f"saved, in {_run('save'):.0f} s"
 
 
 def check():
@@ -75,6 +77,4 @@ def check():
 
         salt-ssh relay chatmail_backup.check
     """
-    begun = time.monotonic()
-    _run("chatmail-backup-check.service", "check")
-    return f"all that was saved can be read, in {time.monotonic() - begun:.0f} s"
+    return f"all that was saved can be read, in {_run('check'):.0f} s"

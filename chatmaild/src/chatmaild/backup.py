@@ -10,11 +10,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from . import files, invites
 from .config import Config, read_config_or_exit
@@ -78,13 +80,15 @@ class Restic:
         self._argv = ["restic", "--quiet", "--cache-dir", str(CACHE), "--repo", config.backup_repository]
         self._argv += ["--password-file", str(config.backup_password_file)]
 
-    def run(self, *arguments: str, given: bytes = b"", codes: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess:
-        """Run a command of restic's with `given` on its standard input.
+    def run(
+        self, *arguments: str, given: IO[bytes] | int = subprocess.DEVNULL, codes: tuple[int, ...] = (0,)
+    ) -> subprocess.CompletedProcess:
+        """Run a command of restic's with `given` as its standard input.
 
         :raises Failed: its exit status is not one of `codes`, or there is no restic.
         """
         try:
-            done = subprocess.run([*self._argv, *arguments], input=given, capture_output=True, check=False)
+            done = subprocess.run([*self._argv, *arguments], stdin=given, capture_output=True, check=False)
         except FileNotFoundError as error:
             raise Failed("restic is not installed; an apply installs it") from error
         if done.returncode not in codes:
@@ -157,8 +161,11 @@ def _save(restic: Restic, which: list[str], contents: Callable[[], Iterator[Path
     Messages and addresses go while restic reads the list, so it is made a second time where some could not be read.
     """
     for _ in range(2):
-        names = b"".join(bytes(path) + b"\0" for path in contents() if os.path.lexists(path))
-        done = restic.run("backup", *which, "--files-from-raw", "-", given=names, codes=(0, SOME_UNREAD))
+        # Not in memory: there may be millions of messages.
+        with tempfile.TemporaryFile() as names:
+            names.writelines(bytes(path) + b"\0" for path in contents() if os.path.lexists(path))
+            names.seek(0)
+            done = restic.run("backup", *which, "--files-from-raw", "-", given=names, codes=(0, SOME_UNREAD))
         if done.returncode == 0:
             return True
         print(done.stderr.decode(errors="replace"), file=sys.stderr)
