@@ -1,3 +1,3 @@
 #!/bin/sh
 # Prints, as JSON, what the repository has.
-exec restic --quiet snapshots --json
+restic snapshots --json
