@@ -1,8 +1,10 @@
 """A host of the roster on which a tool takes steps: it runs the tool's shell scripts there, and applies."""
 
+import contextlib
+import fcntl
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import salt.client.ssh
@@ -57,6 +59,18 @@ class Host:
     def lines(self, name: str, *arguments: str) -> list[str]:
         """Return the lines that a script prints; see ``run``."""
         return self.run(name, *arguments).splitlines()
+
+
+@contextlib.contextmanager
+def alone(config_dir: Path, console: Console) -> Iterator[None]:
+    """Wait until no other run moves or restores a relay from here, nor what one has left at work; keep others out."""
+    with (config_dir / "master").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print("Another run is under way here, or what an interrupted one has begun; waiting for its end.")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def apply_to(

@@ -1,7 +1,6 @@
 """The command ``python -m tools.migrate``."""
 
 import argparse
-import fcntl
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tools.errors import ApplyError
-from tools.host import StepFailed
+from tools.host import StepFailed, alone
 from tools.migrate.move import Move
 
 
@@ -25,14 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again = "Run this again: it goes on where it was."
     try:
         move = Move(options.config_dir, options.old, options.new, console)
-        with (options.config_dir / "master").open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                console.print(
-                    "Another move is under way here, or what an interrupted one has begun; waiting for its end."
-                )
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with alone(options.config_dir, console):
             if options.reopen:
                 move.reopen()
                 console.print(f"{options.old} serves as before.")

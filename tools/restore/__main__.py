@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tools.errors import ApplyError
-from tools.host import StepFailed
+from tools.host import StepFailed, alone
 from tools.restore.restore import Restore, Source
 
 
@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False)
     try:
         source = Source.read(options.repository, options.password_file, options.environment_file)
-        Restore(options.config_dir, options.relay, source, console).run()
+        restore = Restore(options.config_dir, options.relay, source, console)
+        with alone(options.config_dir, console):
+            restore.run()
     except (ApplyError, StepFailed) as error:
         console.print(f"✗ {error}", style="red", markup=False, soft_wrap=True)
         return 1
