@@ -32,7 +32,7 @@ _WORD = re.compile(r"[A-Za-z0-9._+-]{1,100}")
 # As restic(1) takes it, without what systemd replaces in its files.
 _REPOSITORY = re.compile(
     r"(?:/[A-Za-z0-9_+-][A-Za-z0-9._+-]*){2,}"
-    r"|sftp:[A-Za-z0-9._-]{1,64}@[A-Za-z0-9._-]{1,253}:/?[A-Za-z0-9_+-][A-Za-z0-9._/+-]*"
+    r"|sftp:[A-Za-z0-9_][A-Za-z0-9._-]{0,63}@[A-Za-z0-9][A-Za-z0-9._-]{0,252}:/?[A-Za-z0-9_][A-Za-z0-9._/+-]*"
     r"|(?:s3|rest):https://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?/[A-Za-z0-9._/+-]*"
 )
 _SHA256 = re.compile("[0-9a-f]{64}")

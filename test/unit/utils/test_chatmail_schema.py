@@ -507,3 +507,29 @@ def test_what_would_break_the_yaml_of_a_state_is_left_to_the_validation(given):
 def test_an_empty_real_time_relay_differs_from_none():
     assert effective({"iroh_relay": ""})["iroh_relay"] == ""
     assert effective({})["iroh_relay"] is None
+
+
+@pytest.mark.parametrize(
+    "repository",
+    ["/srv/backup/relay", "sftp:relay@backup.example.net:/srv/relay", "sftp:u@192.0.2.1:relay", "s3:https://s3.test/a"],
+)
+def test_a_repository_is_what_restic_takes(repository):
+    assert chatmail_schema.problems(SCHEMA, {"mail_domain": "chat.test", "backup_repository": repository}) == []
+
+
+@pytest.mark.parametrize(
+    "repository",
+    [
+        "/srv",
+        "/srv/../backup",
+        "sftp:-oProxyCommand=x@host:/a",
+        "sftp:u@-host:/a",
+        "sftp:u@host:-a",
+        "s3:http://s3.test/a",
+        "/srv/a b",
+        "/srv/%h",
+    ],
+)
+def test_what_ssh_or_systemd_would_take_for_something_else_is_no_repository(repository):
+    (problem,) = chatmail_schema.problems(SCHEMA, {"mail_domain": "chat.test", "backup_repository": repository})
+    assert problem.startswith("backup_repository: ")
