@@ -7,6 +7,8 @@ from collections import Counter
 
 from salt.exceptions import CommandExecutionError
 
+from chatmail_reach import reason_text, way_text
+
 # What stands after the @ of a recipient: a host name, or a domain literal (RFC 5321 section 4.1.3).
 _LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 DESTINATION = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}(\.{_LABEL})*|\[(ipv6:)?[0-9a-f.:]+\])")
@@ -93,7 +95,8 @@ def summary(messages):
 
 def list_(limit=50):
     """
-    Return what waits, by destination: a list as of :func:`summary`, of ``limit`` destinations at most.
+    Return what waits, by destination: a list as of :func:`summary`, of ``limit`` destinations at most, with the ``way``
+    by which mail goes to each now, and in ``reason`` also why it does not go by HTTPS.
 
     CLI Example:
 
@@ -101,7 +104,14 @@ def list_(limit=50):
 
         salt-ssh relay chatmail_queue.list
     """
-    return summary(_messages())[: int(limit)]
+    lines = summary(_messages())[: int(limit)]
+    named = [line["destination"] for line in lines if DESTINATION.fullmatch(line["destination"])]
+    ways = __salt__["chatmail_relay.ways"](named)
+    for line in lines:
+        known, reason = ways.get(line["destination"]), line.pop("reason")
+        # The last column is the one that is wrapped.
+        line.update(way=way_text(known), reason=reason_text(reason, known))
+    return lines
 
 
 def _waiting(destination):

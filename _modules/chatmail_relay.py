@@ -12,6 +12,8 @@ import json
 import time
 from pathlib import Path
 
+from salt.exceptions import CommandExecutionError
+
 import chatmail_checks_machine as machine
 import chatmail_checks_mail as mail
 import chatmail_checks_names as names
@@ -21,6 +23,7 @@ from chatmail_checks import LEVELS, Relay, survey, worst
 from chatmail_checks_attacks import ATTACKS
 from chatmail_checks_backup import BACKUP
 from chatmail_checks_network import OUTGOING, addresses_of
+from chatmail_reach import judge
 from chatmail_services import MAIL_UNITS, PUBLIC, firewall
 
 RELAY = Path("/etc/chatmail/relay.json")
@@ -51,7 +54,7 @@ CHECKS = (
     mail.PROBE,
 )
 
-__outputter__ = {"status": "chatmail"}
+__outputter__ = dict.fromkeys(("status", "reach"), "chatmail")
 
 
 def __virtual__():
@@ -126,6 +129,69 @@ def outgoing():
     relay = Relay(json.loads(RELAY.read_text())["settings"], {}, __salt__)
     says, findings = OUTGOING.judge(OUTGOING.collect(relay), relay)
     return says, list(map(dataclasses.asdict, findings))
+
+
+def _reach(*arguments):
+    """What ``chatmaild.reach`` finds out; it runs as nobody."""
+    done = __salt__["cmd.run_all"](
+        ["/usr/bin/python3", "-P", "-m", "chatmaild.reach", *arguments],
+        runas="nobody",
+        cwd="/",
+        env={"PYTHONPATH": "/usr/local/lib/chatmaild", "PYTHONDONTWRITEBYTECODE": "1"},
+        python_shell=False,
+    )
+    if done["retcode"]:
+        raise CommandExecutionError(" ".join(done["stderr"].strip().splitlines()[-1:]))
+    return json.loads(done["stdout"])
+
+
+def ways(destinations):
+    """
+    Return by which way mail goes now to ``destinations`` (list of what stands after the @ of addresses).
+
+    Mappings by destination: the ``way``, which is ``https``, ``smtp``, or ``either`` (by SMTP, and where that cannot
+    connect by HTTPS), for how many ``seconds`` more that is believed, and ``why_not_https`` (text); None where
+    chatmail-transport does not answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_relay.ways '[example.org]'
+    """
+    return _reach("known", *destinations) if destinations else {}
+
+
+def reach(domain):
+    """
+    Say by which ways mail of this relay reaches a domain, or the domain literal of an address, and what to do where it
+    does not: its mail servers are looked up and connected to, by SMTP and by HTTPS, as for a message, but none is sent.
+    It takes a minute at most.
+
+    Returns a mapping, as :func:`status` does: ``relay``, ``level``, ``checks`` (mail servers, policy, way, SMTP, HTTPS,
+    signature), ``findings``, ``seconds``; and ``facts``, all that was found out.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_relay.reach example.org
+    """
+    begun = time.monotonic()
+    settings = json.loads(RELAY.read_text())["settings"]
+    domain = str(domain).lower()
+    if domain == settings["mail_domain"]:
+        raise CommandExecutionError(f"{domain} is this relay itself; chatmail_relay.status says whether that is well")
+    facts = _reach("look", "--", domain, settings["postfix_myhostname"], f"postmaster@{settings['mail_domain']}")
+    unsigned = ""
+    # A relay without a name signs nothing, and others know its mail by its address.
+    if not settings["ipv4_relay"]:
+        try:
+            __salt__["chatmail_dkim.sample"]()
+        except CommandExecutionError as error:
+            unsigned = str(error)
+    relay = Relay(settings, {}, __salt__, target=__opts__.get("id", "relay"))
+    return _report(domain, *judge(facts, relay, unsigned), begun, firewall={}, facts=facts)
 
 
 def _report(name, lines, found, begun, **more):

@@ -121,7 +121,7 @@ def _judge_queue(facts, relay):
     for line in waiting:
         age = facts["now"] - line["since"]
         what = f"{line['deferred']} messages wait for {line['destination']}, since {age_text(age)}"
-        what += f": {one_line(line['reason'])}" if line["reason"] else ""
+        what += f", by {line['way']}: {one_line(line['reason'], 400)}" if line["reason"] else ""
         if line["destination"] == own and age > LOCAL_PATIENCE_S:
             do = f"journalctl -u dovecot -n 30; then {relay.command(f'chatmail_queue.retry {own}')}"
             found.append(Finding("error", "own-mail-waits", what, do))

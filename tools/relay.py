@@ -136,6 +136,7 @@ COMMANDS = {
     "queue": Command(
         "[retry DOMAIN]", "mail that waits, and why; also drop", "chatmail_queue", ("list", "retry", "drop")
     ),
+    "reach": Command("DOMAIN", "by which ways mail reaches a domain, and if not, why", "chatmail_relay", ("reach",)),
     "cert": Command("", "which daemon serves which certificate, and how long it is valid", "chatmail_cert", ("show",)),
     "dkim": Command("[rotate]", "does the published key verify what is signed", "chatmail_dkim", ("check", "rotate")),
     "echobot": Command("", "the link to the relay's echobot", "chatmail_echobot", ("link",)),

@@ -78,6 +78,10 @@ ELSEWHERE = {
         }.items()
     },
     "salt relay state.apply chatmail": ("test/integration/test_ways_to_apply.py", '"state.apply", "chatmail"'),
+    "salt-ssh relay chatmail_relay.reach example.org": (
+        "test/integration/test_https_delivery.py",
+        '"chatmail_relay.reach"',
+    ),
     "salt-ssh relay chatmail_relay.status": ("test/integration/test_status.py", '"chatmail_relay.status"'),
     "salt-ssh --out=json relay chatmail_relay.status": (
         "test/integration/test_status.py",

@@ -77,6 +77,16 @@ class Routes:
         return f"OK {way.value}:"
 
 
+def tables(destinations: Destinations, port: int) -> socketmap.Tables:
+    """What it is asked: which way a message goes, by the queue manager, and what is known of a domain, by `reach`."""
+
+    async def known(domain: str) -> str:
+        found = destinations.known(domain)
+        return f"OK {found.way.value} {found.seconds:.0f} {found.why_not_https}"
+
+    return {"route": Routes(destinations, port), "known": known}
+
+
 class Delivery(Handler):
     """Takes messages from Postfix, over LMTP or SMTP, and has them delivered."""
 
@@ -144,7 +154,7 @@ async def run(settings: Settings, routes: socket.socket, deliveries: socket.sock
     tidying = asyncio.create_task(_tidy(destinations))
     service.notify("READY=1")
     await asyncio.gather(
-        socketmap.serve({"route": Routes(destinations, deliveries.getsockname()[1])}, routes, stop),
+        socketmap.serve(tables(destinations, deliveries.getsockname()[1]), routes, stop),
         server.serve(deliveries, stop),
     )
     tidying.cancel()

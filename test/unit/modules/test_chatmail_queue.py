@@ -39,9 +39,24 @@ def queue(monkeypatch):
 
 
 def test_each_destination_has_a_line(queue):
-    dead, slow = chatmail_queue.list_()
+    dead, slow = chatmail_queue.summary(WAITING)
     assert dead == {"destination": "dead.test", "messages": 3, "deferred": 3, "since": 100, "reason": "timed out"}
     assert slow == {"destination": "slow.test", "messages": 2, "deferred": 1, "since": 100, "reason": "timed out"}
+
+
+def test_each_line_has_the_way_and_why_it_is_not_https(queue, monkeypatch):
+    known = {
+        "dead.test": {"way": "smtp", "seconds": 90, "why_not_https": "mx.dead.test[192.0.2.1]:443 does not answer"},
+        "slow.test": {"way": "https", "seconds": 90, "why_not_https": ""},
+    }
+    ways = lambda destinations: {name: known[name] for name in destinations}  # noqa: E731
+    monkeypatch.setattr(chatmail_queue, "__salt__", {"chatmail_relay.ways": ways}, raising=False)
+    dead, slow = chatmail_queue.list_()
+    assert (dead["way"], slow["way"]) == ("SMTP", "HTTPS")
+    assert dead["reason"] == "timed out (by HTTPS: mx.dead.test[192.0.2.1]:443 does not answer)"
+    assert slow["reason"] == "timed out"
+    # Long texts belong into the last column of a table.
+    assert list(dead)[-1] == "reason"
     assert chatmail_queue.list_(limit=1) == [dead]
 
 

@@ -33,6 +33,7 @@ def called(tmp_path, monkeypatch) -> list[list[str]]:
         ("accounts", "relay chatmail_account.list"),
         ("accounts order=last_login", "relay chatmail_account.list order=last_login"),
         ("accounts ban alice1234@chat.example.org", "relay chatmail_account.ban alice1234@chat.example.org"),
+        ("reach example.org", "relay chatmail_relay.reach example.org"),
         ("queue retry example.org", "relay chatmail_queue.retry example.org"),
         ("dns zone", "relay chatmail_dns.zone"),
         ("preview", "relay state.apply chatmail test=True"),

@@ -8,7 +8,8 @@ from test.support.relays import judged
 
 
 def waiting(destination, reason="refused", deferred=1, since=0.0):
-    return {"destination": destination, "messages": deferred, "deferred": deferred, "since": since, "reason": reason}
+    counts = {"messages": deferred, "deferred": deferred, "since": since}
+    return {"destination": destination, **counts, "way": "SMTP", "reason": reason}
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,12 @@ class Connector:
             except ssl.SSLCertVerificationError as error:
                 reason = f"the certificate of {where} is not verified: {error.verify_message}"
             except (OSError, ssl.CertificateError) as error:
-                reason = f"{where}: {_said(error)}"
+                reason = f"{where}: {said(error)}"
         raise NotNow(reason)
+
+    def context(self, server: Server) -> ssl.SSLContext:
+        """What is demanded of the server's TLS."""
+        return self._verifying if server.verified else self._trusting
 
     async def _connect(self, server: Server, address: ip_address.Address) -> Connection:
         loop = asyncio.get_running_loop()
@@ -55,7 +59,7 @@ class Connector:
             self._check_peer(tcp)
             reader, writer = await asyncio.open_connection(
                 sock=tcp,
-                ssl=self._verifying if server.verified else self._trusting,
+                ssl=self.context(server),
                 server_hostname=server.name,
                 ssl_handshake_timeout=TLS_S,
                 limit=HEAD_MAX,
@@ -71,7 +75,7 @@ class Connector:
             raise ConnectionRefusedError("it is an address of this host")
 
 
-def _said(error: OSError) -> str:
+def said(error: OSError) -> str:
     """What the system says of an error: asyncio's own text is that a call has failed."""
     if error.errno and not isinstance(error, ssl.SSLError):
         return os.strerror(error.errno)

@@ -39,6 +39,8 @@ KEPT_MAX = 100  # idle connections to all
 OPENINGS_MAX = 50  # attempts in the background at a time
 DESTINATIONS_MAX = 4000  # that are remembered
 
+OF_A_RELAY = HTTPStatus.METHOD_NOT_ALLOWED  # what GET is answered with
+
 _REPLY = re.compile(rb"([245][0-9]{2})(?:[ -][^\r\n]*)?(?:\r?\n[245][0-9]{2}[ -][^\r\n]*)*")
 
 
@@ -68,6 +70,15 @@ class Kept(NamedTuple):
     since: float
 
 
+@dataclass(frozen=True)
+class Known:
+    """How mail goes to a destination, for how many seconds more that is believed, and why not by HTTPS."""
+
+    way: Way
+    seconds: float
+    why_not_https: str
+
+
 class NoRelay(Exception):
     """What answers is not a relay, or does not answer as one; the text says what."""
 
@@ -87,6 +98,11 @@ def verdict(status: int, body: bytes) -> str | None:
     return " ".join(text.decode("ascii", "replace").split())
 
 
+def introduction(server: Server) -> h11.Request:
+    """The request by whose answer a relay is known; see `OF_A_RELAY`."""
+    return h11.Request(method="GET", target=PATH, headers=[("Host", _host(server))])
+
+
 class Destination:
     """What is known of one domain."""
 
@@ -102,6 +118,7 @@ class Destination:
         self.retry_at = float("-inf")
         # What Postfix hears of the last one; the exception would hold the message, by its traceback.
         self.failure = ""
+        self.why_not_https = ""
 
     def is_busy(self) -> bool:
         """Whether no more deliveries can wait."""
@@ -133,15 +150,24 @@ class Destinations:
 
     def way(self, domain: str) -> Way:
         """How a message for `domain` goes now; whether it could go by HTTPS is found out in the background."""
-        now = self._clock()
         destination = self._get(domain)
-        speaks = destination.speaks_until > now
-        if not (speaks and destination.idle):
+        way = self.known(domain).way
+        if not (way is Way.HTTPS and destination.idle):
             self._open_in_background(destination)
-        if speaks:
-            return Way.HTTPS
+        return way
+
+    def known(self, domain: str) -> Known:
+        """What is known of `domain`; to ask for it changes nothing."""
+        now = self._clock()
+        destination = self._known.get(domain)
+        if destination is None:
+            return Known(Way.EITHER, 0, "")
+        if destination.speaks_until > now:
+            return Known(Way.HTTPS, destination.speaks_until - now, "")
         # Where HTTPS has failed lately, Postfix's own reasons for a failure are worth more than ours.
-        return Way.SMTP if destination.fails_until > now else Way.EITHER
+        if destination.fails_until > now:
+            return Known(Way.SMTP, destination.fails_until - now, destination.why_not_https)
+        return Known(Way.EITHER, 0, destination.why_not_https)
 
     def is_busy(self, domain: str) -> bool:
         """Whether no more deliveries can wait for `domain`."""
@@ -242,9 +268,8 @@ class Destinations:
         raise reason
 
     async def _introduce(self, destination: Destination, kept: Kept) -> Kept:
-        request = h11.Request(method="GET", target=PATH, headers=[("Host", _host(kept.server))])
-        status, _ = await self._request(destination, kept, request)
-        if status != HTTPStatus.METHOD_NOT_ALLOWED:
+        status, _ = await self._request(destination, kept, introduction(kept.server))
+        if status != OF_A_RELAY:
             raise NoRelay(f"{kept.server.name} takes no mail by HTTPS (HTTP status {status})")
         destination.speaks_until = self._clock() + KNOWN_S
         return destination.take_idle() or await self._connect(destination.domain)
@@ -278,6 +303,7 @@ class Destinations:
         destination.fails_until = now + KNOWN_S
         destination.retry_at = now + (RETRY_S if isinstance(failure, (NotNow, OSError)) else KNOWN_S)
         is_final = isinstance(failure, Undeliverable)
+        destination.why_not_https = replies.one_line(str(failure))
         destination.failure = str(failure) if is_final else replies.not_by_https(failure)
         while kept := destination.take_idle():
             kept.connection.abort()

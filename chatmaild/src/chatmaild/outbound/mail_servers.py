@@ -60,6 +60,11 @@ def is_elsewhere(address: ip_address.Address) -> bool:
     return not (address.is_loopback or address.is_unspecified or address.is_multicast or address.is_link_local)
 
 
+def is_allowed(server: Server, names: list[str] | None) -> bool:
+    """Whether a policy allows a server; see `Directory.policy`."""
+    return names is None or any(_matches(server.name, pattern) for pattern in names)
+
+
 def _matches(name: str, pattern: str) -> bool:
     """Whether a name is one that the match list of a policy allows: the same, or one label more than ``.parent``."""
     return name.partition(".")[2] == pattern[1:] if pattern.startswith(".") else name == pattern
@@ -79,19 +84,17 @@ class Directory:
         :raises Undeliverable: it has none.
         :raises NotNow: it cannot be told, or its policy allows none of them.
         """
-        if literal := ip_address.of_literal(domain):
-            return [Server(str(literal), (literal,) if is_elsewhere(literal) else (), verified=False)]
-        verified = needs_certificate(domain)
-        servers = [Server(name, addresses, verified) for name, addresses in await self._look_up(domain)]
-        allowed = await self._policy(domain) if verified else None
-        if allowed is not None:
-            servers = [server for server in servers if any(_matches(server.name, pattern) for pattern in allowed)]
+        found = await self.look_up(domain)
+        allowed = await self.policy(domain)
+        servers = [server for server in found if is_allowed(server, allowed)]
         if not servers:
             raise NotNow(f"none of the mail servers of {domain} may be used, by its MTA-STS policy (RFC 8461)")
         return servers
 
-    async def _look_up(self, domain: str) -> list[tuple[str, tuple[ip_address.Address, ...]]]:
-        """The names and addresses of the mail servers; see `lookup.mail_servers`."""
+    async def look_up(self, domain: str) -> list[Server]:
+        """The mail servers of `domain`, also those that its policy does not allow; see `servers`, and `lookup`."""
+        if literal := ip_address.of_literal(domain):
+            return [Server(str(literal), (literal,) if is_elsewhere(literal) else (), verified=False)]
         answer = await _ask(self.dns, "servers", domain)
         if answer.strip() == socketmap.NOT_FOUND.strip():
             raise Undeliverable(replies.no_mail_server(domain))
@@ -100,11 +103,17 @@ class Directory:
             raise NotNow(f"the mail servers of {domain} cannot be found: {text}")
         if text == NULL_MX:
             raise Undeliverable(replies.null_mx(domain))
+        verified = needs_certificate(domain)
         entries = [entry.split() for entry in text.split(";")]
-        return [(name, tuple(map(ipaddress.ip_address, addresses))) for name, *addresses in entries]
+        return [Server(name, tuple(map(ipaddress.ip_address, addresses)), verified) for name, *addresses in entries]
 
-    async def _policy(self, domain: str) -> list[str] | None:
-        """The names that mail servers of `domain` may have by its MTA-STS policy; None where it has no policy."""
+    async def policy(self, domain: str) -> list[str] | None:
+        """The names that mail servers of `domain` may have by its MTA-STS policy; None where it has no policy.
+
+        :raises NotNow: it cannot be told.
+        """
+        if not needs_certificate(domain):
+            return None
         answer = await _ask(self.mta_sts, "postfix", domain)
         if answer.strip() == socketmap.NOT_FOUND.strip():
             return None

@@ -44,7 +44,9 @@ class Destination:
 
 
 @dataclass(frozen=True)
-class _Reply:
+class Reply:
+    """An answer: its code, and the text of all its lines in one."""
+
     code: int
     text: str
 
@@ -69,6 +71,26 @@ async def send(destination: Destination, envelope: Envelope, data: bytes | bytea
                 connection.close()
     except (ConnectionError, TimeoutError) as error:
         raise DeliveryFailed(replies.IO_ERROR) from error
+
+
+async def read_reply(reader: asyncio.StreamReader) -> Reply:
+    """Read a reply of one or more lines (RFC 5321 section 4.2.1).
+
+    :raises ConnectionError: there is none, or it is longer than `REPLY_LINES_MAX`.
+    """
+    texts = []
+    for _ in range(REPLY_LINES_MAX):
+        try:
+            line = await reader.readuntil(b"\n")
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            raise ConnectionResetError("no complete reply") from error
+        match = _REPLY_LINE.fullmatch(line)
+        if not match:
+            break
+        texts.append((match[3] or b"").decode("ascii", "replace").strip())
+        if match[2] != b"-":
+            return Reply(int(match[1]), " ".join(texts))
+    raise ConnectionResetError("not an SMTP reply")
 
 
 async def _connect(destination: Destination) -> "_Connection":
@@ -114,11 +136,11 @@ class _Connection:
                 await self._command(code, line)
             return
         await self._write(b"".join(address.encode(line) + b"\r\n" for line in lines))
-        replies = [await self._reply() for _ in lines]
+        replies = [await read_reply(self._reader) for _ in lines]
         for reply in replies:
             self._check(code, reply)
 
-    async def _command(self, code: int, line: str) -> _Reply:
+    async def _command(self, code: int, line: str) -> Reply:
         await self._write(address.encode(line) + b"\r\n")
         return await self._expect(code)
 
@@ -126,30 +148,14 @@ class _Connection:
         self._writer.write(octets)
         await self._writer.drain()
 
-    async def _expect(self, code: int) -> _Reply:
-        reply = await self._reply()
+    async def _expect(self, code: int) -> Reply:
+        reply = await read_reply(self._reader)
         self._check(code, reply)
         return reply
 
-    def _check(self, code: int, reply: _Reply) -> None:
+    def _check(self, code: int, reply: Reply) -> None:
         if reply.code == code:
             return
         if reply.code < 400:
             raise DeliveryFailed(replies.LOCAL_ERROR)  # not what was asked for, and no refusal that could be passed on
         raise DeliveryFailed(replies.forwarded(reply.code, reply.text, self._host))
-
-    async def _reply(self) -> _Reply:
-        """Read a reply of one or more lines (RFC 5321 section 4.2.1); the text is collapsed to one line."""
-        texts = []
-        for _ in range(REPLY_LINES_MAX):
-            try:
-                line = await self._reader.readuntil(b"\n")
-            except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-                raise ConnectionResetError("no complete reply") from error
-            match = _REPLY_LINE.fullmatch(line)
-            if not match:
-                break
-            texts.append((match[3] or b"").decode("ascii", "replace").strip())
-            if match[2] != b"-":
-                return _Reply(int(match[1]), " ".join(texts))
-        raise ConnectionResetError("not an SMTP reply")
