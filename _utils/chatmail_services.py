@@ -51,7 +51,7 @@ UNITS = (
     Unit("unbound.service", "signatures of incoming mail cannot be verified, so it waits with its senders"),
     Unit("postfix-mta-sts-resolver.service", "mail to other relays waits in the queue"),
     Unit("chatmail-dane-policy.service", "mail to other relays waits in the queue"),
-    Unit("chatmail-transport.service", "mail to other relays waits in the queue"),
+    Unit("chatmail-transport.service", "mail goes to other relays by SMTP alone, or waits in the queue"),
     Unit("chatmail-network-share.service", "one network can take all places of the SMTP ports", "warning"),
     Unit("nginx.service", "no web pages, and no way in by port 443"),
     Unit("chatmail-metadata.service", "devices are not woken when a message comes"),
@@ -118,7 +118,7 @@ PORTS = {
     "8461/tcp": ["postfix-mta-sts-resolver", "mta-sts-daemon"],
     "8462/tcp": ["chatmail-dane-policy"],
     "8463/tcp": ["chatmail-network-share"],
-    "8464/tcp": ["chatmail-transport"],
+    "8464/tcp": ["chatmail-transport", "chatmail-transport-fallback"],
     "8465/tcp": ["chatmail-transport"],
 }
 

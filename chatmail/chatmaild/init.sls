@@ -117,7 +117,18 @@ chatmaild-migrate-passdb-unit:
   "chatmail-transport",
   "chatmail-newemail",
 ] %}
-{{ sandbox("chatmaild", unprivileged=services + ["chatmail-migrate-passdb", "chatmail-network-share"]) }}
+
+# chatmail-transport's unit starts it.
+chatmaild-transport-fallback-unit:
+  file.managed:
+    - name: /etc/systemd/system/chatmail-transport-fallback.service
+    - source: salt://chatmail/chatmaild/files/etc/systemd/system/chatmail-transport-fallback.service
+    - user: root
+    - group: root
+    - mode: '0644'
+{{ sandbox("chatmaild",
+  unprivileged=services + ["chatmail-migrate-passdb", "chatmail-network-share", "chatmail-transport-fallback"],
+  further=["chatmaild-transport-fallback-unit"]) }}
 
 {% set filled_in = ["filtermail.socket", "filtermail-incoming.socket"] %}
 {% for service in services %}

@@ -32,6 +32,8 @@ BAD_INPUT = {
     "chatmail-invites": (["make", "--uses=0"], "'0' is not allowed; allowed is a whole number from 1 to"),
     "dane-policy": (["many"], "unrecognized arguments: many"),
     "chatmail-transport": (["bad.toml"], "mail_domain is 7; allowed is text"),
+    "chatmail-reach": (["look", "a b", "here", "me@here"], "'a b' is not what stands after the @ of an address"),
+    "transport-fallback": (["many"], "unrecognized arguments: many"),
     "network-share": (["many"], "argument port: invalid int value: 'many'"),
     "echobot": (["bad.toml"], "echobot_address is missing"),
 }

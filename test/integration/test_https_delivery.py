@@ -19,6 +19,7 @@ from test.support.waiting import wait_until
 MESSAGES = int(os.environ.get("MESSAGES", "100"))
 READERS = 5
 DAEMON = "chatmail-transport"
+FALLBACK = "chatmail-transport-fallback"
 ROUTES = "socketmap:inet:127.0.0.1:8464:route"
 
 
@@ -48,6 +49,8 @@ def closed(host: Host, *ports: int) -> Iterator[None]:
 def _nothing_is_known(one_host, two_host) -> None:
     """Each test begins with daemons that have met nobody, and with no connection of SMTP."""
     for host in (one_host, two_host):
+        # What has been started too often is not started.
+        host.run(["systemctl", "reset-failed", DAEMON])
         host.run(["systemctl", "restart", DAEMON])
         host.run(["postfix", "reload"])
     assert not kept_connections(one_host, two_host)
@@ -154,6 +157,7 @@ def test_a_kill_of_the_daemon_loses_nothing(one_host, two_host, alice, two):
                 recipient = readers[number % READERS].address
                 assert attempt(client, sender.address, recipient, messages.encrypted(sender.address, recipient)) is None
                 if number == BURST // 2:
+                    one_host.run(["systemctl", "reset-failed", DAEMON])
                     one_host.run(["systemctl", "kill", "--signal=KILL", DAEMON])
                     kills += 1
 
@@ -175,3 +179,60 @@ def test_a_daemon_that_hangs_is_started_again(one_host, alice, carol):
     wait_until(lambda: one_host.run(restarts).stdout != before, "it hangs")
     send(alice, carol.address)
     inbox(carol)
+
+
+@contextlib.contextmanager
+def changed(host: Host, unit: str, lines: str) -> Iterator[None]:
+    """Let a service have other settings (systemd.service(5)) for a while."""
+    drop_in = f"/run/systemd/system/{unit}.service.d/changed.conf"
+    host.write(drop_in, f"[Service]\n{lines}")
+    host.run(["systemctl", "daemon-reload"])
+    try:
+        yield
+    finally:
+        host.run(["rm", drop_in])
+        host.run(["systemctl", "daemon-reload"])
+
+
+def is_active(host: Host, unit: str) -> bool:
+    return host.run(["systemctl", "is-active", unit], check=False).stdout == "active\n"
+
+
+def test_a_daemon_that_crashes_at_each_start_holds_up_no_mail(lab, one_host, alice, bob, carol):
+    """By itself Postfix would wait for it, a hundred seconds for each recipient elsewhere, with all mail."""
+    with changed(one_host, DAEMON, "ExecStart=\nExecStart=/bin/false\n"):
+        one_host.run(["systemctl", "restart", DAEMON], check=False)
+        send(alice, carol.address)
+        send(alice, bob.address)
+        inbox(bob, timeout_s=60)
+        wait_until(lambda: is_active(one_host, FALLBACK), "nobody takes its place", 60)
+        send(alice, carol.address)
+        one_host.run(["postqueue", "-f"])
+        inbox(carol, 2, timeout_s=60)
+        assert set(ways(one_host, carol.address)) == {"smtp"}
+        known = lab.salt_ssh(one_host.name, "chatmail_relay.ways", "[other.test]")
+        assert known == {"other.test": None}
+    one_host.run(["systemctl", "restart", DAEMON])
+    assert not is_active(one_host, FALLBACK)
+    # When the fallback's time is over.
+    with changed(one_host, FALLBACK, "Type=simple\nExecStart=\nExecStart=/bin/sh -c 'exit 75'\n"):
+        one_host.run(["systemctl", "start", FALLBACK])
+        wait_until(lambda: is_active(one_host, DAEMON), "it is not tried again")
+
+
+def test_an_operator_is_told_which_way_a_domain_is_reached(lab, one_host, two_host):
+    until_known(one_host, two_host.name)
+    found = lab.salt_ssh(one_host.name, "chatmail_relay.reach", two_host.name)
+    says = {line["check"]: line["says"] for line in found["checks"]}
+    assert says["way"].startswith("by HTTPS: ")
+    assert says["smtp"].startswith(f"{two_host.name} takes mail (TLSv1.3): 250 ")
+    assert (says["https"], says["signature"]) == (f"{two_host.name} takes mail", "mail is signed")
+    assert found["findings"] == []
+    with closed(two_host, 25, 443):
+        found = lab.salt_ssh(one_host.name, "chatmail_relay.reach", two_host.name)
+    assert [(one["level"], one["kind"]) for one in found["findings"]] == [
+        ("error", "no-way"),
+        ("error", "smtp-connect"),
+    ]
+    (finding,) = lab.salt_ssh(one_host.name, "chatmail_relay.reach", "nowhere.test")["findings"]
+    assert finding["kind"] == "no-mail-server"
