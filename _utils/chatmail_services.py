@@ -50,7 +50,7 @@ UNITS = (
     ),
     Unit("unbound.service", "signatures of incoming mail cannot be verified, so it waits with its senders"),
     Unit("postfix-mta-sts-resolver.service", "mail to other relays waits in the queue"),
-    Unit("chatmail-dane-policy.service", "mail to other relays waits in the queue"),
+    Unit("chatmail-dane-policy.service", "mail to and from other relays waits"),
     Unit("chatmail-transport.service", "mail goes to other relays by SMTP alone, or waits in the queue"),
     Unit("chatmail-network-share.service", "one network can take all places of the SMTP ports", "warning"),
     Unit("nginx.service", "no web pages, and no way in by port 443"),

@@ -78,7 +78,7 @@ class NameServer:
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 (length,) = struct.unpack("!H", self.rfile.read(2))
-                answer = respond(dns.message.from_wire(self.rfile.read(length))).to_wire()
+                answer = respond(dns.message.from_wire(self.rfile.read(length))).to_wire(max_size=0xFFFF)
                 self.wfile.write(struct.pack("!H", len(answer)) + answer)
 
         server = socketserver.ThreadingTCPServer((address, port), Handler)

@@ -1,4 +1,5 @@
 """Tells Postfix to which domains mail goes by DANE (RFC 7672) alone: all their mail servers have signed TLSA records.
+And tells our other daemons, which have no memory left for a library of the DNS, what else they need of it.
 
 Postfix asks over TCP by its socketmap protocol (socketmap_table(5)), with the domain of a message's next hop, and
 checks the certificate itself. For every other domain the answer is ``NOTFOUND``, and Postfix goes by its next table.
@@ -6,6 +7,7 @@ What cannot be found out is ``TEMP``: then the message waits (RFC 7672 section 2
 """
 
 import asyncio
+import dataclasses
 import functools
 import re
 
@@ -13,16 +15,19 @@ import dns.exception
 import dns.name
 import dns.rdata
 
-from . import service, socketmap
+from . import service, socketmap, text_records
 from .outbound.lookup import mail_servers
 from .resolver import LookupFailed, Resolver
 
 ANSWER_S = 30  # seconds for all look-ups of one answer; Postfix gives up after 100
+TEXT_S = 40  # seconds for TXT records, with which the incoming filter has to wait for slow name servers
 
 # What a mail server can be known by: an authority or its own certificate, whole or the key alone (RFC 7672 section 3).
 USAGES = (2, 3)
 SELECTORS = (0, 1)
 DIGEST_SIZES = {1: 32, 2: 64}  # octets, by matching type
+
+_NAME = re.compile(r"[\w-][\w.-]*", re.ASCII)
 
 
 def is_usable(record: dns.rdata.Rdata) -> bool:
@@ -81,7 +86,7 @@ async def has_dane(resolver: Resolver, domain: dns.name.Name) -> bool:
 
 async def policy(resolver: Resolver, destination: str) -> str:
     """The answer for a next hop as Postfix has it: a domain, also a parent of one (``.example.org``), or a literal."""
-    if not re.fullmatch(r"[\w-][\w.-]*", destination, re.ASCII):
+    if not _NAME.fullmatch(destination):
         return socketmap.NOT_FOUND
     try:
         async with asyncio.timeout(ANSWER_S):
@@ -93,11 +98,23 @@ async def policy(resolver: Resolver, destination: str) -> str:
         return f"TEMP the mail servers of {destination} could not be looked up in {ANSWER_S} s"
 
 
+async def texts(resolver: Resolver, name: str) -> str:
+    """The answer for the name of TXT records; see `text_records.answer`."""
+    if not _NAME.fullmatch(name):
+        return socketmap.NOT_FOUND
+    try:
+        found = await resolver.look_up(dns.name.from_text(name), "TXT")
+    except (LookupFailed, dns.exception.DNSException) as error:
+        return f"TEMP {error}"
+    return text_records.answer([b"".join(record.strings) for record in found.records])
+
+
 def tables(resolver: Resolver) -> socketmap.Tables:
-    """What this service knows: who has DANE, for Postfix, and who the mail servers are, for chatmail-transport."""
+    """What this service knows: who has DANE, for Postfix; who the mail servers are, for chatmail-transport; texts."""
     return {
         "dane": functools.partial(policy, resolver),
         "servers": functools.partial(mail_servers, resolver),
+        text_records.TABLE: functools.partial(texts, dataclasses.replace(resolver, seconds=TEXT_S)),
     }
 
 

@@ -43,7 +43,7 @@ async def run(config: Settings, role: str, smtp_listener: socket.socket, *http_l
         smtp_server = Server(filtering, config.max_message_size, OUTGOING_PATIENCE)
         serving = [smtp_server.serve(smtp_listener, stop)]
     else:
-        # With it comes a library for DNS, 4 MB on Debian 12 and 8 on 13, which the other role does without.
+        # What verifies signatures, and HTTP: the other role does without.
         from .filter.incoming import HttpDelivery, IncomingFilter
         from .http import server as http_server
 

@@ -10,11 +10,9 @@ import dns.name
 import dns.rcode
 import dns.rdata
 
+from .text_records import LookupFailed
+
 PAYLOAD = 4096  # octets; on loopback nothing is too long for UDP
-
-
-class LookupFailed(Exception):
-    """The DNS gave no answer; the text says which."""
 
 
 @dataclass(frozen=True)

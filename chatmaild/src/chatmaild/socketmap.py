@@ -12,7 +12,7 @@ from .message import address
 REQUEST_MAX = 2000  # octets; a key is a domain or an address
 ANSWER_MAX = 100_000  # octets, as in Postfix
 NOT_FOUND = "NOTFOUND "
-ASK_S = 20  # seconds
+ASK_S = 20  # seconds for an answer
 
 # From a key to an answer: "OK VALUE", NOT_FOUND, or "TEMP REASON".
 Lookup = Callable[[str], Awaitable[str]]
@@ -58,12 +58,12 @@ async def serve(tables: Tables, listener: socket.socket, stop: asyncio.Event | N
     )
 
 
-async def ask(host: str, port: int, table: str, key: str) -> str:
+async def ask(host: str, port: int, table: str, key: str, seconds: float = ASK_S) -> str:
     """What the server at `host` says of `key`; the form is that of `Lookup`.
 
-    :raises OSError: it is away, or gives no answer within `ASK_S`.
+    :raises OSError: it is away, or gives no answer within `seconds`.
     """
-    async with asyncio.timeout(ASK_S):
+    async with asyncio.timeout(seconds):
         reader, writer = await asyncio.open_connection(host, port, limit=ANSWER_MAX)
         with contextlib.closing(writer):
             writer.write(_netstring(f"{table} {key}"))

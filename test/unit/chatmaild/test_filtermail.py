@@ -31,7 +31,7 @@ UNSIGNED_PASSES = """
 from chatmaild import filtermail
 from chatmaild.message import dkim
 
-async def verify(message, domain, resolver, run):
+async def verify(message, domain, records, run):
     pass
 
 dkim.verify = verify

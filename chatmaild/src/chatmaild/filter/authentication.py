@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .. import ip_address
 from ..message import dkim, mime
 from ..message.address import is_literal, parse_from, same
-from ..resolver import Resolver
+from ..text_records import TextRecords
 
 REPORT_PARTS_MAX = 4  # RFC 6522 section 3 has two or three
 
@@ -19,7 +19,7 @@ class Authenticator:
     """Asks on behalf of the relay for `mail_domain`, which may be a literal itself."""
 
     mail_domain: str
-    resolver: Resolver
+    records: TextRecords
 
     async def check(self, message: mime.Entity, author: str, client: ip_address.Address | None, run: dkim.Run) -> None:
         """Return if `message` is of `author`.
@@ -31,7 +31,7 @@ class Authenticator:
         """
         domain = author.rpartition("@")[2]
         if not is_literal(author):
-            await dkim.verify(message, domain, self.resolver, run)
+            await dkim.verify(message, domain, self.records, run)
             return
         address = ip_address.of_literal(domain)
         if address is None:
@@ -56,7 +56,7 @@ class Authenticator:
         if author is None or not all(same(author, to) for to in recipients):
             raise dkim.NotVerified("The bounce does not return a message of its recipient")
         # A relay without a name signs nothing.
-        await dkim.verify(returned, self.mail_domain, self.resolver, run, whole=False)
+        await dkim.verify(returned, self.mail_domain, self.records, run, whole=False)
 
 
 def returned_header(report: mime.Entity) -> mime.Entity | None:

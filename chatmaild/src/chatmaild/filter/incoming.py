@@ -8,11 +8,11 @@ from ..http import server as http_server
 from ..limits.rate_limit import RateLimiter
 from ..message import dkim, mime
 from ..message.address import decode, is_literal, parse_path
-from ..resolver import Resolver
 from ..smtp import replies
 from ..smtp.client import Destination, Envelope
 from ..smtp.data import stuff
 from ..smtp.server import RECIPIENTS_MAX
+from ..text_records import TextRecords
 from .authentication import Authenticator
 from .role import Filter, Run
 from .rules import Refused, Settings, delivery_address, from_address, incoming_rules, is_bounce, is_role
@@ -29,7 +29,7 @@ class IncomingFilter(Filter):
 
     def __init__(self, config: Settings, destination: Destination) -> None:
         super().__init__(config, incoming_rules, destination)
-        self._authenticator = Authenticator(config.mail_domain, Resolver(seconds=dkim.DNS_S))
+        self._authenticator = Authenticator(config.mail_domain, TextRecords(dkim.DNS_S))
         self._domains = RateLimiter(ROLE_PER_MINUTE, ROLE_BURST)
         self._operator = RateLimiter(10 * ROLE_PER_MINUTE, 10 * ROLE_BURST)
 

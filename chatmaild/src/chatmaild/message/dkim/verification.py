@@ -5,9 +5,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
-import dns.name
-
-from ...resolver import LookupFailed, Resolver
+from ...text_records import LookupFailed, TextRecords
 from ..address import same
 from ..mime import Entity
 from . import key, signature
@@ -37,14 +35,14 @@ class TryAgain(Exception):
     """Whether it has cannot be said now; the text says why."""
 
 
-async def verify(message: Entity, domain: str, resolver: Resolver, run: Run, *, whole: bool = True) -> None:
+async def verify(message: Entity, domain: str, records: TextRecords, run: Run, *, whole: bool = True) -> None:
     """Return if `domain` has signed the whole of `message`.
 
     Only signatures whose d= is `domain` count: strict alignment (RFC 7489 section 3.1.1), without asking for anybody's
     policy. The others cost no query.
 
     :param domain: the author's; the case of its letters does not matter.
-    :param resolver: where keys are looked up.
+    :param records: where keys are looked up.
     :param run: calls a function in a way that is fit for the size of the message.
     :param whole: False where it is enough that `domain` once signed the header: the body may be gone, the time over.
     :raises NotVerified: no signature counts.
@@ -55,7 +53,7 @@ async def verify(message: Entity, domain: str, resolver: Resolver, run: Run, *, 
     if not found:
         raise NotVerified("No DKIM signature found")
     candidates, reasons = _candidates(found, domain)
-    answers = await _look_up({one.key_name for one in candidates}, resolver)
+    answers = await _look_up({one.key_name for one in candidates}, records)
     await run(_check, candidates, answers, _Message(message, fields, whole), reasons)
 
 
@@ -79,7 +77,7 @@ def _candidates(fields: Iterable[bytes], domain: str) -> tuple[list[Signature], 
     return candidates[:SIGNATURES_MAX], reasons
 
 
-async def _look_up(names: set[str], resolver: Resolver) -> dict[str, Answer]:
+async def _look_up(names: set[str], records: TextRecords) -> dict[str, Answer]:
     """Ask for the TXT records of all `names`."""
     places = asyncio.Semaphore(QUERIES_MAX)
     deadline = asyncio.get_running_loop().time() + DNS_S
@@ -87,12 +85,11 @@ async def _look_up(names: set[str], resolver: Resolver) -> dict[str, Answer]:
     async def look_up(name: str) -> Answer:
         try:
             async with asyncio.timeout_at(deadline), places:
-                answer = await resolver.look_up(dns.name.from_text(name), "TXT")
+                return await records.look_up(name)
         except LookupFailed as failure:
             return failure
         except TimeoutError:
             return LookupFailed(f"TXT of {name}: no answer in {DNS_S} s")
-        return [b"".join(record.strings) for record in answer.records]
 
     return dict(zip(names, await asyncio.gather(*map(look_up, names)), strict=True))
 

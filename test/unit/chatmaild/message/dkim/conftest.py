@@ -3,13 +3,12 @@
 import asyncio
 import base64
 
-import dns.name
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chatmaild.message import dkim, mime
-from chatmaild.resolver import Answer, LookupFailed
+from chatmaild.text_records import LookupFailed
 from test.support import messages
 from test.support.signing import ForeignDomain
 
@@ -29,27 +28,18 @@ def private(key) -> bytes:
 
 
 class Records:
-    """A resolver of few names: those of `records`, each with its TXT records or a failure; counts what is asked."""
+    """Few names: those of `records`, each with its TXT records or a failure; counts what is asked."""
 
     def __init__(self, records: dict[str, list[bytes] | LookupFailed]) -> None:
         self.records = records
         self.asked: list[str] = []
 
-    async def look_up(self, name: dns.name.Name, rdtype: str) -> Answer:
-        assert rdtype == "TXT"
-        self.asked.append(name.to_text(omit_final_dot=True))
-        found = self.records.get(self.asked[-1], [])
+    async def look_up(self, name: str) -> list[bytes]:
+        self.asked.append(name)
+        found = self.records.get(name, [])
         if isinstance(found, LookupFailed):
             raise found
-        # TXT records have strings of at most 255 octets.
-        return Answer(
-            tuple(_Txt([one[at : at + 255] for at in range(0, len(one), 255)]) for one in found), secure=False
-        )
-
-
-class _Txt:
-    def __init__(self, strings: list[bytes]) -> None:
-        self.strings = strings
+        return found
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,14 @@
 """The incoming filter as a process, with keys from a name server: what is not verified does not pass."""
 
+import functools
+
 import pytest
 
+from chatmaild import dane_policy, socketmap
+from chatmaild.resolver import Resolver
 from test.support import messages
 from test.support.dns_servers import NameServer
+from test.support.serving import serving
 from test.unit.chatmaild.message.dkim.conftest import AUTHOR, DOMAIN, public
 from test.unit.chatmaild.test_filtermail import ALICE, running_filter
 from test.unit.chatmaild.test_filtermail_http import deliver
@@ -17,7 +22,7 @@ from functools import partial
 from chatmaild import filtermail
 from chatmaild.filter import incoming
 
-incoming.Resolver = partial(incoming.Resolver, port={})
+incoming.TextRecords = partial(incoming.TextRecords, daemon=("127.0.0.1", {}))
 filtermail.main()
 """
 
@@ -44,8 +49,11 @@ k8._domainkey TXT "v=DKIM1; k=rsa; p=" {strings} ";"
 def incoming(tmp_path_factory, zone):
     server = NameServer("127.0.0.1", 0, {f"{DOMAIN}.": zone})
     directory = tmp_path_factory.mktemp("incoming")
-    program = PROGRAM.format(server.port)
-    with running_filter("incoming", directory, program) as relay:
+    tables = dane_policy.tables(Resolver(port=server.port))
+    with (
+        serving(functools.partial(socketmap.serve, tables)) as port,
+        running_filter("incoming", directory, PROGRAM.format(port)) as relay,
+    ):
         relay.name_server = server
         yield relay
     server.close()

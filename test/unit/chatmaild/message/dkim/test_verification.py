@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from chatmaild.message.dkim.verification import SIGNATURES_MAX
-from chatmaild.resolver import LookupFailed
+from chatmaild.text_records import LookupFailed
 from test.support import messages
 from test.support.signing import ForeignDomain
 from test.unit.chatmaild.message.dkim.conftest import AUTHOR, DOMAIN, private, public
