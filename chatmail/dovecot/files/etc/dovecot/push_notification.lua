@@ -13,7 +13,8 @@ function dovecot_lua_notify_event_message_new(user, event)
     return
   end
   local mailbox = user:mailbox(event.mailbox)
-  mailbox:sync()
+  -- Not sync(): that takes the lock for which the reader's session waits.
+  mailbox:open()
   mailbox:metadata_set("/private/messagenew", "")
   mailbox:free()
 end

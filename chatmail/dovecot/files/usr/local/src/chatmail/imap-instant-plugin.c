@@ -9,7 +9,8 @@
 
    1. watches the mailbox's new/ with an inotify instance of its own. (A second watch of the same directory in
       Dovecot's instance would share its watch descriptor, and removing one would remove both.) On a delivery it
-      drops the pending timer and calls the mailbox's notify callback at once.
+      drops the pending timer and calls the mailbox's notify callback, as soon as the delivery has unlocked the mailbox:
+      Dovecot waits for a lock by an inotify instance, and to close one takes the kernel up to 15 ms.
    2. looks, when the session has been handed to imap-hibernate, whether a change is still unannounced: the timer
       runs, or a delivery is in the queue of our watch, which ends later than imap-hibernate's begins. If so it
       creates and removes a dot file in new/, which wakes the session again. Dot files are not messages to Dovecot.
@@ -37,12 +38,17 @@
 /* Clients make five or so. */
 #define FOLDERS_MAX 100
 
+/* Whoever delivers holds it from before the message is in new/ until the index has it. */
+#define LOCK_NAME "dovecot-uidlist.lock"
+
 struct instant_mailbox {
 	union mailbox_module_context module_ctx;
 
-	/* Our watch of new/; -1 and NULL while nobody waits for changes. */
+	/* Our watch of new/ and of the lock's removal; -1 and NULL while nobody waits for changes. */
 	int inotify_fd;
 	struct io *io;
+	/* A message has come that the callback was not called for. */
+	bool delivered;
 };
 
 struct instant_client {
@@ -92,12 +98,28 @@ static bool instant_read_deliveries(int inotify_fd)
 	return delivered;
 }
 
+static const char *instant_lock_directory(struct mailbox *box)
+{
+	const char *path;
+
+	return mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_CONTROL, &path) > 0 ? path : mailbox_get_path(box);
+}
+
+static bool instant_is_locked(struct mailbox *box)
+{
+	return access(t_strconcat(instant_lock_directory(box), "/" LOCK_NAME, NULL), F_OK) == 0;
+}
+
 static void instant_input(struct mailbox *box)
 {
 	struct instant_mailbox *ibox = MODULE_CONTEXT_REQUIRE(box, instant_storage_module);
 
-	if (!instant_read_deliveries(ibox->inotify_fd))
+	if (instant_read_deliveries(ibox->inotify_fd))
+		ibox->delivered = TRUE;
+	/* A lock that stays is a matter of Dovecot's timer. */
+	if (!ibox->delivered || instant_is_locked(box))
 		return;
+	ibox->delivered = FALSE;
 	timeout_remove(&box->to_notify_delay);
 	/* May close the client and free box: nothing may follow. */
 	box->notify_callback(box, box->notify_context);
@@ -107,6 +129,7 @@ static void instant_unwatch(struct instant_mailbox *ibox)
 {
 	io_remove(&ibox->io);
 	i_close_fd(&ibox->inotify_fd);
+	ibox->delivered = FALSE;
 }
 
 static void instant_watch(struct mailbox *box, struct instant_mailbox *ibox)
@@ -117,7 +140,8 @@ static void instant_watch(struct mailbox *box, struct instant_mailbox *ibox)
 
 	ibox->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (ibox->inotify_fd != -1 &&
-	    inotify_add_watch(ibox->inotify_fd, path, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR) != -1) {
+	    inotify_add_watch(ibox->inotify_fd, path, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR) != -1 &&
+	    inotify_add_watch(ibox->inotify_fd, instant_lock_directory(box), IN_DELETE | IN_ONLYDIR) != -1) {
 		ibox->io = io_add(ibox->inotify_fd, IO_READ, instant_input, box);
 		return;
 	}
@@ -196,7 +220,7 @@ static bool instant_has_unannounced(struct mailbox *box)
 
 	if (box->to_notify_delay != NULL)
 		return TRUE;
-	return ibox != NULL && ibox->inotify_fd != -1 && instant_read_deliveries(ibox->inotify_fd);
+	return ibox != NULL && ibox->inotify_fd != -1 && (ibox->delivered || instant_read_deliveries(ibox->inotify_fd));
 }
 
 /* Makes an event in new/ for whoever watches it, without making a message. */
