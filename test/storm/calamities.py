@@ -118,8 +118,8 @@ def read_only(host: Host) -> Iterator[bool]:
 
 
 @contextmanager
-def no_memory(host: Host, spare: int = 512 * 1024) -> Iterator[bool]:
-    """The relay may use `spare` octets more than now; the kernel kills processes of it when it wants more.
+def no_memory(host: Host) -> Iterator[bool]:
+    """The relay may use no more memory than now; the kernel kills a process of it that wants more.
 
     What it uses already is not counted: pages stay with the group that asked for them. Debian's own services stay
     outside, as the kernel spares init, sshd and D-Bus on a machine of their own.
@@ -128,11 +128,14 @@ def no_memory(host: Host, spare: int = 512 * 1024) -> Iterator[bool]:
     group = MEMORY / f"storm-{host.layout.machine(host.number)}"
     group.mkdir(exist_ok=True)
     limit = group / "memory.limit_in_bytes"
-    limit.write_text(str(spare))
     stop = threading.Event()
 
     def take_in() -> None:
         while not stop.wait(0.3):
+            if not _killed(group):
+                # The kernel refuses (EBUSY) where more was used meanwhile.
+                with suppress(OSError):
+                    limit.write_text((group / "memory.usage_in_bytes").read_text())
             for pid in _pids(host, daemons):
                 _move(pid, group)
 
@@ -143,14 +146,19 @@ def no_memory(host: Host, spare: int = 512 * 1024) -> Iterator[bool]:
         finally:
             stop.set()
             taking.result()
-            killed = (group / "memory.oom_control").read_text().split()[-1]
+            killed = _killed(group)
             limit.write_text("-1")
             while pids := (group / "cgroup.procs").read_text().split():
                 for pid in pids:
                     _move(int(pid), MEMORY)
             group.rmdir()
-    if killed == "0":
+    if not killed:
         raise LabError(f"{host.name}: nothing was killed for want of memory, so nothing was tried")
+
+
+def _killed(group: Path) -> int:
+    """How many processes of a group were killed for want of memory."""
+    return int((group / "memory.oom_control").read_text().split()[-1])
 
 
 def _pids(host: Host, daemons: Set[str]) -> list[int]:
