@@ -10,9 +10,8 @@ include:
   - chatmail.system
   - chatmail.tls
 
-# Another deployment's packages, pinned to stay without Debian's security updates, and its longer pause before a restart.
-{{ remnants("dovecot", files=["/etc/apt/preferences.d/pin-dovecot",
-                              "/etc/systemd/system/dovecot.service.d/10_restart.conf"]) }}
+# Another deployment's longer pause before a restart.
+{{ remnants("dovecot", files=["/etc/systemd/system/dovecot.service.d/10_restart.conf"]) }}
 
 # One of Dovecot's sockets is Postfix's: its user and its spool have to be there when Dovecot starts.
 dovecot-packages:

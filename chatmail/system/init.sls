@@ -22,7 +22,9 @@ system-remnants-source:
     - backup: False
     - ignore_if_missing: True
 
-{{ remnants("system", files=["/etc/apt/keyrings/obs-home-deltachat.gpg", "/root/from-cmdeploy"]) }}
+# With its pins Dovecot would stay without Debian's security updates.
+{{ remnants("system", files=["/etc/apt/keyrings/obs-home-deltachat.gpg", "/etc/apt/preferences.d/pin-dovecot",
+                             "/root/from-cmdeploy"]) }}
 
 # ca-certificates: Postfix verifies other relays. python3-cryptography: our states make keys and certificates on the host.
 # python3-dnspython: they ask the domain's name servers.
