@@ -17,6 +17,7 @@ from test.relay.delivery import Relay, User, new_user
 from test.support import messages
 from test.support.mail_clients import unchecked_tls
 from test.support.mailing import attempt, inbox, metadata_entry, submit
+from test.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,25 @@ def test_mail_of_another_relay_without_a_name_arrives(dave, address_relay):
         stolen = f"erin@{address_relay.domain}"
         assert attempt(client, stolen, dave.address, messages.encrypted(stolen, dave.address))[0] == 554
     assert len(inbox(dave)) == 1
+
+
+def test_to_another_relay_without_a_name_no_bounce_is_sent_and_nobody_writes_for_nothing(address_host, dave):
+    """Each refuses the other's bounces, which nobody signs; of what is refused, the sender's own relay makes one."""
+    domain = dave.address.rpartition("@")[2]
+    unknown = f"nobody999@{domain}"
+    with smtplib.SMTP(dave.relay.address, 25, timeout=20) as client:
+        client.starttls(context=unchecked_tls())
+        author = f"someone@[{client.sock.getsockname()[0]}]"
+        refusal = (550, f"5.1.1 <{unknown}>: no such address here")
+        assert attempt(client, author, unknown, messages.encrypted(author, unknown)) == refusal
+        message = messages.encrypted(author, dave.address)
+        assert attempt(client, author, [dave.address, unknown], message) is None
+    assert len(inbox(dave)) == 1
+    refused = ["journalctl", "--no-pager", "--grep", f"to=<{re.escape(unknown)}>.*status=bounced"]
+    wait_until(lambda: address_host.run(refused, check=False).stdout, "it is not tried")
+    queues = address_host.run(["postqueue", "-j"]).stdout
+    bounces = ["journalctl", "--no-pager", "--grep", f"to=<{re.escape(author)}>"]
+    assert (queues, address_host.run(bounces, check=False).stdout) == ("", "-- No entries --\n")
 
 
 def test_cleartext_and_other_literals_are_refused(dave, address_relay):

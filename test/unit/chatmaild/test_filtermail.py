@@ -877,7 +877,32 @@ def test_the_relays_own_literal_is_refused_from_its_own_address_too(start_filter
     reply = peer.mail(author, reader, messages.encrypted(author, reader))
     assert reply == "554 5.7.1 The author is of this relay, whose users log in to send"
     peer.command("XFORWARD ADDR=192.0.2.8")
+    relay.flag(reader, "enforceE2EEincoming")
     assert peer.mail("x@[192.0.2.8]", reader, messages.encrypted("x@[192.0.2.8]", reader)) == "250 OK"
+
+
+def test_between_relays_without_a_name_no_bounce_is_made_and_unknown_addresses_are_refused(start_filter):
+    """They refuse each other's bounces, which nobody signs; the author's own relay can tell of what is refused."""
+    relay = start_filter("incoming", mail_domain="192.0.2.7")
+    author, reader, unknown = "one@[192.0.2.0]", "bob@[192.0.2.7]", "nobody@[192.0.2.7]"
+    relay.flag(reader, "enforceE2EEincoming")
+    peer = relay.client()
+    peer.command("XFORWARD ADDR=192.0.2.0")
+    message = messages.encrypted(author, reader)
+    assert peer.mail(author, unknown, message) == f"550 5.1.1 <{unknown}>: no such address here"
+    # By SMTP a message is taken for all or for none.
+    assert peer.mail(author, [unknown, reader], message) == "250 OK"
+    assert peer.mail(author, "Bob+x@[192.0.2.7]", message) == "250 OK"
+    assert [transaction.commands[1] for transaction in relay.next.delivered] == [b"MAIL FROM:<>"] * 2
+
+
+def test_a_named_relay_leaves_unknown_addresses_to_the_mailboxes_and_its_bounces_arrive(incoming):
+    author = "one@[192.0.2.0]"
+    peer = incoming.client()
+    peer.command("XFORWARD ADDR=192.0.2.0")
+    unknown = f"nobody@{DOMAIN}"
+    assert peer.mail(author, unknown, messages.encrypted(author, unknown)) == "250 OK"
+    assert incoming.next.delivered[0].commands[1] == f"MAIL FROM:<{author}>".encode()
 
 
 def test_the_client_is_told_by_xforward(incoming):

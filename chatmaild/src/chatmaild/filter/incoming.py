@@ -15,7 +15,17 @@ from ..smtp.server import RECIPIENTS_MAX
 from ..text_records import TextRecords
 from .authentication import Authenticator
 from .role import Filter, Run
-from .rules import Refused, Settings, delivery_address, from_address, incoming_rules, is_bounce, is_role
+from .rules import (
+    Refused,
+    Settings,
+    delivery_address,
+    from_address,
+    has_mailbox,
+    incoming_rules,
+    is_bounce,
+    is_role,
+    is_without_bounces,
+)
 
 # How much one domain may write to postmaster and abuse, which need no encryption: a burst, then so many a minute. All
 # together ten times that.
@@ -45,11 +55,17 @@ class IncomingFilter(Filter):
         except dkim.TryAgain as reason:
             logger.info("Incoming: %s", reason)
             raise Refused(replies.authentication_failed_for_now(reason)) from reason
+        # What is refused here, the author hears of by the own relay.
+        if is_without_bounces(self._config, author) and not any(self._is_somebody(to) for to in envelope.recipients):
+            raise Refused(replies.no_mailbox(envelope.recipients[0]))
         if any(is_role(self._config, to) for to in envelope.recipients):
             domain = author.rpartition("@")[2].lower()
             # Who has many domains does not flood the operator with each.
             if not (self._domains.allow(domain) and self._operator.allow("")):
                 raise Refused(replies.too_much_mail(author))
+
+    def _is_somebody(self, recipient: str) -> bool:
+        return is_role(self._config, recipient) or has_mailbox(self._config, recipient)
 
 
 class HttpDelivery:

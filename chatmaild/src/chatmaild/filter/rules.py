@@ -130,9 +130,15 @@ def incoming_rules(config: Settings, envelope: Envelope, message: mime.Entity) -
         if enforced and not is_securejoin_request(message):
             logger.info("Rejected unencrypted mail")
             raise Refused(why_not)
-    # Forwarders rewrite the sender, forgers choose it: no bounce may go to an address that is not the author's.
-    sender = envelope.sender if same(author, envelope.sender) else ""
+    # Forwarders rewrite the sender, forgers choose it: no bounce may go to an address that is not the author's,
+    # and none is made that would be refused.
+    sender = envelope.sender if same(author, envelope.sender) and not is_without_bounces(config, author) else ""
     return Envelope(sender, to_operator(config, recipients))
+
+
+def is_without_bounces(config: Settings, author: str) -> bool:
+    """Whether author and relay are both without a name: neither signs, so each refuses bounces of the other."""
+    return is_literal(author) and is_literal(config.mail_domain)
 
 
 def from_address(message: mime.Entity) -> str:
@@ -242,6 +248,14 @@ def enforces_e2ee(config: Settings, recipient: str) -> bool:
     """Whether `recipient` refuses cleartext; so does what may be another spelling of such an address."""
     try:
         return config.mailbox(delivery_address(config, recipient)).enforces_e2ee()
+    except ValueError:
+        return True
+
+
+def has_mailbox(config: Settings, recipient: str) -> bool:
+    """Whether `recipient` has an address here; so may whoever's address Postfix reads as a route."""
+    try:
+        return config.mailbox(delivery_address(config, recipient)).exists()
     except ValueError:
         return True
 

@@ -149,6 +149,10 @@ class Mailbox:
         """Whether incoming cleartext is refused; not so where there is no mailbox directory."""
         return self.enforce_e2ee_path.exists()
 
+    def exists(self) -> bool:
+        """Whether somebody has logged in to the address."""
+        return self.path.is_dir()
+
     def is_disabled(self) -> bool:
         """Whether the operator has shut the address off."""
         return self.disabled_path.exists()

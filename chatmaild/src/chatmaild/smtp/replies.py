@@ -63,6 +63,11 @@ def relay_denied(recipient: str) -> str:
     return f"550 5.7.1 <{recipient}>: Relay access denied"
 
 
+def no_mailbox(recipient: str) -> str:
+    """Nobody has the recipient's address."""
+    return f"550 5.1.1 <{recipient}>: no such address here"
+
+
 def unparsable(reason: object) -> str:
     """The message is not one by RFC 5322 and MIME."""
     return f"500 Failed to parse message: {reason}"
