@@ -164,7 +164,11 @@ class Handler(BaseHTTPRequestHandler):
             self._page(url.path.removeprefix("/"))
 
     def _page(self, path: str) -> None:
-        names = (path, f"{path}/index.html".removeprefix("/"), f"{path}.html")
+        page = path.removesuffix("/")
+        languages = re.findall(r"(?:^|,) *([a-z]+)", self.headers.get("Accept-Language", "").lower())
+        names = [path]
+        for folder in (*(f"{language}/" for language in languages), ""):
+            names += [f"{folder}{page}/index.html" if page else f"{folder}index.html", f"{folder}{page}.html"]
         name = next((name for name in names if name in self.preview.files), "")
         content_type = mimetypes.guess_type(name)[0] or "text/html"
         if path == "account-qr":

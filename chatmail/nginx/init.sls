@@ -1,6 +1,7 @@
 # nginx: the web pages, one-tap addresses, and everything over port 443 for clients behind strict firewalls.
 {% from "chatmail/map.jinja" import settings, only with context %}
 {% from "chatmail/sandbox.jinja" import sandbox %}
+{% from "chatmail/website/languages.jinja" import languages with context %}
 
 include:
   - chatmail.preflight
@@ -45,7 +46,7 @@ nginx-conf:
     - template: jinja
     - context: {settings: {{ only("disable_ipv6 filtermail_host filtermail_http_port_incoming ipv4_relay
         mail_domain_bare max_imap_connections max_message_size max_smtp_connections
-        metrics_page release run_iroh_relay tls_cert_path tls_key_path tls_mode") }}}
+        metrics_page release run_iroh_relay tls_cert_path tls_key_path tls_mode") }}, languages: {{ languages(settings) }}}
     - user: root
     - group: root
     - mode: '0644'

@@ -12,6 +12,7 @@ from test.support.browser import Browser, browser
 from test.support.mail_clients import submission
 
 PAGES = ("", "info", "privacy", "nothing-here")
+LANGUAGES = ("ar", "de", "es", "fr", "ru")
 SCREENS = [(width, scheme) for width in (375, 1280) for scheme in ("light", "dark")]
 
 
@@ -49,6 +50,19 @@ def test_pages_are_fit_to_read_on_each_screen(lab, one, chromium, page):
         assert len(complaints) == (page == "nothing-here")
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_language_is_fit_to_read(lab, one, chromium, language):
+    """The whole of each page; the translations are compared with each other in test_chatmail_texts.py."""
+    for page, (width, scheme) in zip(("", "", "info", "privacy"), SCREENS, strict=True):
+        chromium.screen(width, scheme)
+        chromium.open(f"https://{one.domain}/{language}/{page}")
+        name = f"{page or 'index'}-{language}-{width}-{scheme}.png"
+        chromium.screenshot(lab.layout.checkout / "build/screenshots" / name)
+        assert chromium.find("html").get_attribute("lang") == language
+        assert chromium.overflow() <= 0
+        assert chromium.complaints() == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_code_on_the_page_is_the_link_that_is_printed_and_makes_an_account(one, chromium, scheme):
     chromium.screen(375, scheme)
@@ -63,7 +77,7 @@ def test_a_visitor_comes_from_any_page_to_an_account_by_clicks(one, chromium):
     chromium.screen(1280, "light")
     chromium.open(f"https://www.{one.domain}/privacy?from=poster")
     assert chromium.driver.current_url == f"https://{one.domain}/privacy?from=poster"
-    chromium.click("nav a[href='/info']")
+    chromium.click("header nav a[href='info']")
     assert chromium.find("h1").text == "How it works"
     chromium.click("a.home")
     link = chromium.find("a.button").get_attribute("href")

@@ -11,6 +11,7 @@ import pytest
 
 from test.relay.delivery import Relay, User
 from test.support.mail_clients import unchecked_tls
+from test.support.waiting import wait_until
 
 # Each place, what it answers, and as what; where it is 404, whoever asks is told by a page.
 PLACES = {
@@ -96,6 +97,29 @@ def test_browsers_ask_whether_a_page_has_changed(one):
         assert ask(one, path, If_None_Match=first.headers["ETag"]).status == 304
     assert ask(one, "/").headers["Cache-Control"] == "no-cache"
     assert eventually(200, lambda: ask(one, "/new", "POST")).headers["Cache-Control"] == "no-store"
+
+
+def test_pages_are_in_the_language_that_the_browser_asks_for(one):
+    for path, status in (("/", 200), ("/info", 200), ("/privacy", 200), ("/policy", 200), ("/nothing", 404)):
+        for asked, language in (
+            ("de-AT,de;q=0.9,en;q=0.8", "de"),
+            ("pl, AR-EG;q=0.9", "ar"),
+            ("pl", "en"),
+            ("en,de", "en"),
+        ):
+            answer = ask(one, path, Accept_Language=asked)
+            assert answer.status == status
+            assert f'<html lang="{language}" ' in answer.body
+            assert answer.headers["Content-Language"] == language
+            assert answer.headers.get_all("Vary") == ["Accept-Language"]
+    # Who has chosen one is not asked again, and what is the same for all varies by nothing.
+    chosen = ask(one, "/fr/info", Accept_Language="de")
+    assert (chosen.headers["Content-Language"], '<html lang="fr" ' in chosen.body) == ("fr", True)
+    style = ask(one, "/main.css", Accept_Language="de")
+    assert (style.headers["Content-Language"], style.headers["Vary"]) == (None, None)
+    # A client gets only so many new addresses a second.
+    for path in ("/", "/ru/"):
+        wait_until(lambda path=path: "dclogin:" in ask(one, path, Accept_Language="ru").body)
 
 
 def test_an_app_that_asks_for_an_address_can_log_in_with_it(one):
