@@ -215,7 +215,7 @@ def status(probe=True):
     Returns a mapping: ``relay``; ``level``, the worst of all; ``checks`` in order, each with ``check``, ``level`` (ok,
     note, warning, error, or skipped where its base is down), ``says``, and ``figures``, the numbers (docs/trouble.md
     names them); ``findings``, the worst first, each with ``check``, ``level``, ``kind``, ``what``, ``do``,
-    and ``data`` where there are numbers;
+    and where there are such ``unit``, what it is about, and ``data``, its numbers;
     ``firewall``, the ports that have to be open; ``seconds`` that it took.
 
     The exit code is 0 if all is well, 1 with warnings, 2 with errors; salt-ssh makes 20 of both.

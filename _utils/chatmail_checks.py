@@ -94,7 +94,7 @@ def survey(checks, relay):
     Run the checks in order; those whose base is down are not tried.
 
     Returns lines (``check``, ``level``, ``says``, ``figures``) and findings (``check``, ``level``, ``kind``, ``what``,
-    ``do``, and ``data`` where there are numbers), two lists.
+    ``do``, and where there are such ``unit`` and ``data``, its numbers), two lists.
     """
     lines, found = [], []
     errors, down, explained = set(), set(), []
@@ -127,7 +127,7 @@ def survey(checks, relay):
             lines.append({"check": check.name, "level": level, "says": says, "figures": figures})
             found += [
                 {"check": check.name, "level": one.level, "kind": one.kind, "what": one.what, "do": one.do}
-                | ({"data": one.data} if one.data else {})
+                | {name: value for name, value in (("unit", one.unit), ("data", one.data)) if value}
                 for one in findings
             ]
     return lines, sorted(found, key=lambda one: -LEVELS.index(one["level"]))
