@@ -37,7 +37,7 @@ READY_TIMEOUT_S = 30
 MAX_LINE_BYTES = 16 << 20
 """A low state is one line, some hundred kilobytes of it; a host that sends more than this is not followed further."""
 
-FOLLOW = Path(__file__).with_name("apply_follow.sh")
+FOLLOW = "".join(Path(__file__).with_name(f"apply_{part}.sh").read_text() for part in ("running", "follow"))
 
 
 class _Host:
@@ -49,7 +49,7 @@ class _Host:
         self._target = target
         log = f"{target.thin_dir}/running_data/{LOG}"
         self._session = subprocess.Popen(
-            target.command(FOLLOW.read_text(), log, target.thin_dir),
+            target.command(FOLLOW, log, target.thin_dir),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -120,6 +120,8 @@ def apply(
     sls: Sequence[str],
     console: Console,
     settings: Mapping | None = None,
+    *,
+    test: bool = False,
 ) -> list[HostResult]:
     """
     Apply SLS to targets, all at once, and show the progress.
@@ -130,12 +132,13 @@ def apply(
         sls: what to apply, ``["chatmail"]`` for all of a relay.
         console: where the progress goes.
         settings: goes before what the pillar says below ``chatmail:``.
+        test: only find out what would change.
 
     Returns one result a host, also for those that cannot be reached. Raises ``ApplyError`` where none could begin.
     """
     with ExitStack() as stack:
         with console.status("packing Salt for the hosts, and connecting"):
-            ssh = client(config_dir, targets, sls, settings)
+            ssh = client(config_dir, targets, sls, settings, test=test)
             stack.callback(ssh.fsclient.destroy)
             hosts = [_Host(Target.of(ssh, name)) for name in ssh.targets]
             for host in hosts:

@@ -1,19 +1,10 @@
 #!/bin/sh
-# Runs on the target until its standard input is closed. Says `busy` where another apply still runs there (one that was
-# interrupted on the controller goes on; one inside a container of this host does not count), then `ready`; the low
-# state when the first state starts; then the log's lines about states. The loop and tail end with this shell, whose
-# process number they watch.
+# Runs on the target, after apply_running.sh, until its standard input is closed. Says `ready`; the low state when the
+# first state starts; then the log's lines about states. The loop and tail end with this shell, whose process number
+# they watch.
 # $1 is Salt's log there, $2 the directory of salt-ssh.
 log=$1 thin=$2
 umask 077
-# shellcheck disable=SC2013 # paths of processes have no spaces
-for found in $(grep -szlx 'state[.]pkg' /proc/[0-9]*/cmdline); do
-  process=${found%/cmdline}
-  if [ "$(readlink "$process/ns/pid")" = "$(readlink /proc/self/ns/pid)" ]; then
-    echo "busy ${process#/proc/} $(date -d "@$(stat -c %Y "$process")" +%T)"
-    exit
-  fi
-done
 if [ -e "$log" ]; then : > "$log"; fi
 echo ready
 {

@@ -15,7 +15,7 @@ _READY = "chatmail_relay.ready"
 @dataclass(frozen=True)
 class StateResult:
     """
-    One state's outcome; ``seconds`` is its own run time on the target.
+    One state's outcome; ``name`` is what it is about, often a path, and ``seconds`` its own run time on the target.
 
     ``pending`` is true for what ``test=True`` would change; ``warnings`` are what the operator should know all the
     same, and ``diff`` what has changed in a file, empty where the state does not say.
@@ -31,6 +31,7 @@ class StateResult:
     pending: bool = False
     warnings: tuple[str, ...] = ()
     diff: str = ""
+    name: str = ""
 
     @property
     def was_run(self) -> bool:
@@ -136,7 +137,7 @@ def _in_order(states: Mapping) -> list[tuple[str, object]]:
 def _state(key: str, value: Mapping) -> StateResult:
     # Salt's key of a state's result: module_|-ID_|-name_|-function
     module, _, rest = key.partition("_|-")
-    function = rest.rpartition("_|-")[2]
+    named, _, function = rest.rpartition("_|-")
     changes = value.get("changes") or {}
     warnings = value.get("warnings") or ()
     return StateResult(
@@ -151,6 +152,7 @@ def _state(key: str, value: Mapping) -> StateResult:
         pending=value.get("result") is None,
         warnings=tuple(printable(text) for text in warnings) if isinstance(warnings, list) else (),
         diff=printable(changes["diff"]).strip() if isinstance(changes, Mapping) and changes.get("diff") else "",
+        name=named.rpartition("_|-")[2],
     )
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from tools.apply import apply
 from tools.apply_display import summary
+from tools.apply_result import HostResult
 from tools.ssh import Target
 
 BUSY_PAUSE_S = 2.0
@@ -73,17 +74,31 @@ def alone(config_dir: Path, console: Console) -> Iterator[None]:
         yield
 
 
+def applied(
+    config_dir: Path,
+    host: Host,
+    console: Console,
+    settings: Mapping | None = None,
+    sls: str = "chatmail",
+    *,
+    test: bool = False,
+) -> HostResult:
+    """
+    Apply ``sls`` with some settings other than the pillar's, after what an interrupted run has left at work there.
+
+    With ``test`` only what would change is found out. Returns what came of it. Raises ApplyError.
+    """
+    while True:
+        (result,) = apply(config_dir, [host.name], [sls], console, settings, test=test)
+        if not result.busy:
+            return result
+        time.sleep(BUSY_PAUSE_S)
+
+
 def apply_to(
     config_dir: Path, host: Host, console: Console, settings: Mapping | None = None, sls: str = "chatmail"
 ) -> None:
-    """Apply ``sls`` with some settings other than the pillar's, after what an interrupted run has left at work there.
-
-    Raises ApplyError or StepFailed.
-    """
-    while True:
-        (result,) = apply(config_dir, [host.name], [sls], console, settings)
-        if not result.busy:
-            break
-        time.sleep(BUSY_PAUSE_S)
+    """Apply as ``applied`` does. Raises StepFailed, which tells the outcome, unless it succeeds, or ApplyError."""
+    result = applied(config_dir, host, console, settings, sls)
     if not result.succeeded:
         raise StepFailed("\n".join(str(line) for line in summary(result, console.width)))

@@ -96,12 +96,17 @@ class Target:
 
 
 def client(
-    config_dir: Path, targets: Sequence[str], sls: Sequence[str], settings: Mapping | None = None
+    config_dir: Path,
+    targets: Sequence[str],
+    sls: Sequence[str],
+    settings: Mapping | None = None,
+    *,
+    test: bool = False,
 ) -> salt.client.ssh.SSH:
     """Return Salt's own client for the targets, about to apply SLS to them.
 
-    ``settings`` goes before what the pillar says below ``chatmail:``. Raises ``ApplyError`` where there is no
-    roster, or no such host in it.
+    ``settings`` goes before what the pillar says below ``chatmail:``; with ``test`` nothing is to change. Raises
+    ``ApplyError`` where there is no roster, or no such host in it.
     """
     if not (config_dir / "master").is_file():
         raise ApplyError(f"{config_dir}/master does not exist. Run this in the checkout.")
@@ -114,7 +119,7 @@ def client(
     minion_opts = opts.get("ssh_minion_opts", {}) | {"log_file": LOG, "log_level_logfile": "info"}
     pillar = [f"pillar={json.dumps({'chatmail': settings})}"] if settings else []
     opts.update(
-        argv=["state.apply", ",".join(sls), *pillar],
+        argv=["state.apply", ",".join(sls), *pillar, *(["test=True"] if test else [])],
         tgt="*",
         selected_target_option="glob",
         ssh_minion_opts=minion_opts,
