@@ -20,6 +20,12 @@ relay: $(TESTS)      ## everything on a fresh machine: two relays deployed, two 
 apply: venv      ## deploy or update a relay of etc/roster, with progress: make apply TARGET=relay
 	$(PY) -m tools.apply $(TARGET)
 
+upgrade: venv    ## apply with a way back, taken where the relay gets worse: make upgrade TARGET=relay
+	$(PY) -m tools.upgrade $(TARGET)
+
+rollback: venv   ## put back what was there before the last upgrade: make rollback TARGET=relay
+	$(PY) -m tools.upgrade --back $(TARGET)
+
 migrate: venv    ## move a relay to a new host, or go on with that: make migrate FROM=old TO=relay
 	$(PY) -m tools.migrate $(FROM) $(TO)
 
@@ -144,6 +150,6 @@ $(VENV)/tests: test/requirements.txt $(VENV)/installed
 	$(VENV)/bin/pip install --quiet --requirement test/requirements.txt
 	@touch $@
 
-.PHONY: help relay apply migrate backup restore web test lint docs unit fuzz integration online bench bench-filter \
+.PHONY: help relay apply upgrade rollback migrate backup restore web test lint docs unit fuzz integration online bench bench-filter \
     bench-delivery bench-federation bench-queue bench-notifier bench-doveauth bench-expire bench-load bench-attack \
     bench-restarts storm first-hour move-killed lab-deps lab-up lab-down lab-iroh lab-ssh venv

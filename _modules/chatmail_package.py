@@ -151,3 +151,30 @@ def purge(pkgs):
     changes = __salt__["pkg.purge"](pkgs=list(pkgs))
     # salt sorts purged packages under "installed" and "removed"; the caller wants what is gone.
     return {**changes.get("installed", {}), **changes.get("removed", {})}
+
+
+def revert(versions):
+    """
+    Give packages the ``versions`` (mapping) that they had, as far as apt has them yet; no service starts.
+
+    Returns the names (list) of those that stay as they are.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_package.revert '{postfix: 3.7.11-0+deb12u1}'
+    """
+    if not versions:
+        return []
+    _wait_for_apt()
+    apt = ["apt-get", "--yes", "--allow-downgrades", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"]
+    exact = [f"{name}={version}" for name, version in versions.items()]
+    exact = [one for one in exact if __salt__["cmd.retcode"](["apt-cache", "show", one], ignore_retcode=True) == 0]
+    if exact:
+        with _no_service_starts():
+            __salt__["cmd.run_all"](
+                [*apt, "install", *exact], env={"DEBIAN_FRONTEND": "noninteractive"}, python_shell=False
+            )
+    now = __salt__["pkg.list_pkgs"]()
+    return sorted(name for name, version in versions.items() if now.get(name) != version)

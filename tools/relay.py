@@ -81,6 +81,18 @@ def _apply(relay: str, arguments: Sequence[str]) -> int:
     return main([relay, *(f"--sls={sls}" for sls in arguments)])
 
 
+def _upgrade(relay: str, arguments: Sequence[str]) -> int:
+    from tools.upgrade import main
+
+    return main([relay, *(f"--sls={sls}" for sls in arguments)])
+
+
+def _rollback(relay: str, _: Sequence[str]) -> int:
+    from tools.upgrade import main
+
+    return main([relay, "--back"])
+
+
 def _preview(relay: str, arguments: Sequence[str]) -> NoReturn:
     salt_ssh(relay, ["state.apply", ",".join(arguments) or "chatmail", "test=True"])
 
@@ -121,6 +133,8 @@ COMMANDS = {
     ),
     "apply": Command("", "deploy or update, with progress; all, or parts such as chatmail.postfix", run=_apply),
     "preview": Command("", "what an apply would change", run=_preview),
+    "upgrade": Command("", "apply with a way back: where the relay gets worse, all is put back", run=_upgrade),
+    "rollback": Command("", "put back what was there before the last upgrade", run=_rollback),
     "status": Command("", "is it well, and if not, what to do next", "chatmail_relay", ("status",)),
     "dns": Command("[zone]", "are the DNS records right; as a zone file", "chatmail_dns", ("check", "zone", "publish")),
     "accounts": Command(

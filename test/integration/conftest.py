@@ -44,6 +44,7 @@ LONGEST = (
     "test_upgrade",
     "test_status",
     "test_backup",
+    "test_rollback",
     "test_bad_input",
     "test_certificates",
     "test_apply",

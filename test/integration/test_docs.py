@@ -61,6 +61,8 @@ ELSEWHERE = {
             ),
         }.items()
     },
+    "./relay upgrade": ("test/integration/test_rollback.py", '"tools.upgrade"'),
+    "./relay rollback": ("test/integration/test_rollback.py", '"--back"'),
     "make migrate FROM=old TO=relay": ("test/integration/test_migration.py", '"make", "migrate"'),
     ".venv/bin/python -m tools.migrate --reopen old relay": (
         "test/integration/test_migration.py",

@@ -114,3 +114,21 @@ def test_a_lock_that_nobody_gives_back_ends_the_installation(monkeypatch):
     monkeypatch.setattr(chatmail_package, "LOCK_S", -1)
     with pytest.raises(CommandExecutionError, match=r"apt \(process 7\) has held apt's lock"):
         chatmail_package.install(["postfix"])
+
+
+def test_packages_get_the_versions_back_that_apt_has(installed):
+    installed |= {"postfix": "2", "opendkim": "2"}
+    called = []
+
+    def run_all(argv, **_):
+        called.append(argv)
+        installed.update(one.split("=") for one in argv if one.startswith("postfix="))
+
+    functions = chatmail_package.__salt__
+    functions["cmd.run_all"] = run_all
+    functions["cmd.retcode"] = lambda argv, **_: 0 if argv[-1] == "postfix=1" else 100
+    assert chatmail_package.revert({"postfix": "1", "opendkim": "1"}) == ["opendkim"]
+    assert called[0][-2:] == ["install", "postfix=1"]
+    assert "--allow-downgrades" in called[0]
+    assert not chatmail_package.POLICY.exists()
+    assert chatmail_package.revert({}) == []
