@@ -121,6 +121,12 @@ def _restore(relay: str, arguments: Sequence[str]) -> int:
     return main([relay, *arguments])
 
 
+def _remove(relay: str, arguments: Sequence[str]) -> int:
+    from tools.remove.__main__ import main
+
+    return main([relay, *arguments])
+
+
 def _web(_: str, arguments: Sequence[str]) -> int:
     from tools.web import main
 
@@ -159,6 +165,7 @@ COMMANDS = {
     ),
     "restore": Command("--from=REPOSITORY", "make a bare host the relay of a backup", run=_restore),
     "migrate": Command("OLD NEW", "move a relay to a new host", run=_migrate, needs_relay=False),
+    "remove": Command("[--dry-run]", "delete a relay with all mail and keys, once its domain was typed", run=_remove),
     "web": Command("", "see the web pages while you write them", run=_web, needs_relay=False),
     "salt": Command("FUNCTION", "any other function of Salt", run=_salt),
 }

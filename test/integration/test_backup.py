@@ -28,6 +28,14 @@ SECRETS = (
     "find /etc/dkimkeys/*.private /etc/ssl/private/mailserver.key /etc/chatmail/turn-secret -type f "
     "-exec sha256sum {} + | sort"
 )
+# Files, users and packages of a relay's.
+LEFT = """
+grep -rlIs 'Managed by chatmail-formula' /etc /usr/local /var/lib
+find / -xdev \\( -path /proc -o -path /var/tmp -o -path /root -o -path /var/lib/dpkg \\) -prune \\
+  -o \\( -name '*chatmail*' -o -name '*doveauth*' -o -name '*filtermail*' -o -nouser \\) -print
+getent passwd vmail iroh echobot
+dpkg-query -W -f '${db:Status-Abbrev}${Package}\\n' postfix dovecot-core nginx unbound opendkim coturn | grep -v '^un'
+"""
 pytestmark = pytest.mark.timeout(1200)
 
 
@@ -143,6 +151,28 @@ def test_a_relay_with_people_is_not_overwritten(lab, saved):
     done = restore(lab, saved)
     assert done.returncode == 1
     assert f"{NAME} has 2 mailboxes" in done.stdout
+
+
+def test_a_relay_is_removed_once_its_domain_was_typed_and_leaves_a_clean_host(lab, saved):
+    def remove(*arguments: str, typed: str = "") -> subprocess.CompletedProcess:
+        argv = [sys.executable, "-m", "tools.remove", "-c", str(lab.layout.salt / "etc"), NAME, *arguments]
+        return subprocess.run(
+            argv, cwd=lab.layout.checkout, input=typed, capture_output=True, text=True, timeout=300, check=False
+        )
+
+    host = saved.host
+    shown = remove("--dry-run")
+    assert shown.returncode == 0
+    for word in (NAME, "/home/vmail", "/etc/dkimkeys", "doveauth.service", "dovecot-core", "/etc/nginx", "vmail"):
+        assert word in shown.stdout
+    assert host.run(["systemctl", "is-active", "dovecot", "nginx", "doveauth.socket"]).stdout == "active\n" * 3
+
+    done = remove(typed=f"{NAME}\n")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert host.run(["sh", "-c", LEFT], check=False).stdout == ""
+    assert {line.split()[3].rpartition(":")[2] for line in host.run(["ss", "-Hltn"]).stdout.splitlines()} == {"22"}
+    assert host.run(["systemctl", "--failed", "--plain", "--no-legend"]).stdout == ""
+    assert "127.0.0.1" not in host.read("/etc/resolv.conf")
 
 
 def test_the_host_is_lost_and_what_does_not_fit_is_refused(lab, saved, two_host, tmp_path):

@@ -59,6 +59,8 @@ ELSEWHERE = {
             "./relay restore --from=sftp:relay@backup.example.net:/srv/relay --password-file=backup-password": (
                 '"tools.restore"'
             ),
+            "./relay remove --dry-run": '"--dry-run"',
+            "./relay remove": '"tools.remove"',
         }.items()
     },
     "./relay upgrade": ("test/integration/test_rollback.py", '"tools.upgrade"'),
