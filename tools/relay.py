@@ -127,6 +127,12 @@ def _remove(relay: str, arguments: Sequence[str]) -> int:
     return main([relay, *arguments])
 
 
+def _watch(_: str, arguments: Sequence[str]) -> int:
+    from tools.watch import main
+
+    return main(arguments)
+
+
 def _web(_: str, arguments: Sequence[str]) -> int:
     from tools.web import main
 
@@ -142,6 +148,9 @@ COMMANDS = {
     "upgrade": Command("", "apply with a way back: where the relay gets worse, all is put back", run=_upgrade),
     "rollback": Command("", "put back what was there before the last upgrade", run=_rollback),
     "status": Command("", "is it well, and if not, what to do next", "chatmail_relay", ("status",)),
+    "watch": Command(
+        "[--tell COMMAND]", "tell what got worse with all relays, or well again, once", run=_watch, needs_relay=False
+    ),
     "dns": Command("[zone]", "are the DNS records right; as a zone file", "chatmail_dns", ("check", "zone", "publish")),
     "accounts": Command(
         "[ban ADDRESS]",

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -215,6 +216,20 @@ def test_people_see_lines_machines_json_and_both_an_exit_code(lab: Lab, one_host
     assert "FAULT    services    filtermail is stopped: nobody can send" in seen.stdout
     assert "do  systemctl restart filtermail" in seen.stdout
     assert max(map(len, seen.stdout.splitlines())) <= 80
+
+
+def test_the_watch_tells_once_what_got_worse_and_once_that_it_is_well_again(lab, one_host, examine, tmp_path):
+    config = next(word for word in lab.salt_ssh_argv(one_host.name) if word.startswith("--config-dir"))
+    argv = [sys.executable, "-m", "tools.watch", one_host.name, config, f"--state={tmp_path}/state.json"]
+
+    def watch() -> str:
+        return subprocess.run(argv, capture_output=True, text=True, cwd=CHECKOUT, timeout=200, check=True).stdout
+
+    with broken(one_host, dead("filtermail.service")):
+        worse = watch()
+        assert watch() == ""
+    assert worse.startswith(f"{one_host.name}: error: filtermail is stopped: nobody can send. systemctl restart")
+    assert watch() == worse.replace(": error: ", ": well again: error: ")
 
 
 def test_a_firewall_that_closes_everything_is_seen_from_outside_and_from_the_host(lab: Lab, one_host: Host, examine):

@@ -1,0 +1,152 @@
+"""
+Tell what got worse with the relays of the roster, or well again, once: ``python -m tools.watch``.
+
+It asks each for its status and compares with what it found before, which it keeps in a file. A timer on any machine
+runs it (docs/monitoring.md), so that it speaks also where a relay is down and cannot. What was told is not told again
+while it stays as it is; what could not be told is told by the next run.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from chatmail_files import replace
+from tools.apply_progress import printable
+from tools.errors import ApplyError
+
+SALT_SSH = Path(sys.executable).with_name("salt-ssh")
+STATUS_TIMEOUT_S = 300
+TELL_TIMEOUT_S = 60
+# A network that is away for a moment is nothing to wake people for.
+AGAIN_AFTER_S = 30.0
+TEXT_LIMIT = 500
+LEVELS = ("warning", "error")
+"""Levels of findings that are worth a message."""
+AWAY = "away"
+
+
+def statuses(config_dir: Path, relays: str) -> dict[str, object]:
+    """
+    Return what salt-ssh says of each relay's status, by name: a mapping where it was asked, else anything.
+
+    ``relays`` is a name of the roster or a glob. Raises ApplyError where there is no such answer at all.
+    """
+    argv = [str(SALT_SSH), f"--config-dir={config_dir}", "--static", "--out=json", relays, "chatmail_relay.status"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=STATUS_TIMEOUT_S, check=False)
+        said = json.loads(done.stdout)
+    except subprocess.TimeoutExpired as error:
+        raise ApplyError(f"salt-ssh has not ended after {STATUS_TIMEOUT_S} s.") from error
+    except ValueError as error:
+        raise ApplyError(f"salt-ssh: {(done.stderr or done.stdout).strip()[-500:]}") from error
+    return said
+
+
+def faults(said: object) -> dict[str, str]:
+    """
+    Return what is wrong with a relay: by a key that stays the same while the fault does, what it is and what to do.
+
+    ``said`` is what salt-ssh says of its status.
+    """
+    # Under --static a function's result is the value itself; a host that was not reached has a text, or stderr.
+    if not isinstance(said, Mapping) or "findings" not in said:
+        text = said.get("stderr") or said.get("_error") if isinstance(said, Mapping) else said
+        return {AWAY: f"it cannot be asked for its status: {' '.join(str(text).split())}"[:TEXT_LIMIT]}
+    return {
+        "/".join(str(finding.get(part, "")) for part in ("check", "kind", "unit")): _text(finding)
+        for finding in said["findings"]
+        if finding["level"] in LEVELS
+    }
+
+
+def _text(finding: Mapping) -> str:
+    return f"{finding['level']}: {finding['what']}. {finding['do']}"[:TEXT_LIMIT]
+
+
+def news(before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """
+    Return what got worse and what is well again, a line each.
+
+    While a relay cannot be asked, nobody knows what else is well again.
+    """
+    lines = []
+    for relay, wrong in now.items():
+        known = before.get(relay, {})
+        lines += [f"{relay}: {text}" for key, text in wrong.items() if key not in known]
+        if AWAY not in wrong:
+            lines += [f"{relay}: well again: {text}" for key, text in known.items() if key not in wrong]
+    return lines
+
+
+def remembered(before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]) -> dict[str, dict]:
+    """Return what the next run compares with: what is wrong, and what was before a relay went away."""
+    return {
+        relay: ({**before.get(relay, {}), **wrong} if AWAY in wrong else dict(wrong)) for relay, wrong in now.items()
+    }
+
+
+def watch(config_dir: Path, relays: str, state: Path, tell: Sequence[str]) -> list[str]:
+    """
+    Ask, tell, and remember. Returns what was told.
+
+    ``tell`` is a command that gets it on its standard input; without one it is printed. Raises ApplyError where the
+    relays could not be asked, or people not told; then nothing is remembered.
+    """
+    try:
+        before = json.loads(state.read_text())
+    except FileNotFoundError:
+        before = {}
+    except ValueError as error:
+        raise ApplyError(f"{state} is not what this command wrote: remove it.") from error
+    now = {relay: faults(said) for relay, said in statuses(config_dir, relays).items()}
+    if any(AWAY in wrong and AWAY not in before.get(relay, {}) for relay, wrong in now.items()):
+        time.sleep(AGAIN_AFTER_S)
+        now = {relay: faults(said) for relay, said in statuses(config_dir, relays).items()}
+    lines = [printable(line) for line in news(before, now)]
+    if lines:
+        _tell("\n".join(lines) + "\n", tell)
+    replace(state, json.dumps({**before, **remembered(before, now)}).encode(), 0o600)
+    return lines
+
+
+def _tell(text: str, command: Sequence[str]) -> None:
+    if not command:
+        print(text, end="", flush=True)
+        return
+    try:
+        subprocess.run(command, input=text, text=True, timeout=TELL_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ApplyError(f"Nobody was told, the next run tries again: {error}\n{text}") from error
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command. Returns 0 where the relays were asked, whatever they said."""
+    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+    parser = argparse.ArgumentParser(
+        prog="./relay watch", description="Tell what got worse with relays, or well again."
+    )
+    parser.add_argument("relays", nargs="?", default="*", help="a name of the roster, or a glob; default: all")
+    parser.add_argument(
+        "--tell", type=shlex.split, default=[], help="a command that gets the message; default: print it"
+    )
+    parser.add_argument(
+        "--state", type=Path, default=home / "chatmail-watch.json", help="where it remembers (%(default)s)"
+    )
+    parser.add_argument("-c", "--config-dir", type=Path, default=Path("etc"), help="Salt's configuration (etc)")
+    options = parser.parse_args(words)
+    try:
+        watch(options.config_dir, options.relays, options.state, options.tell)
+    except ApplyError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
