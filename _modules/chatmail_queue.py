@@ -1,17 +1,13 @@
 """Mail that waits in Postfix's queue, by destination: how much, since when, why; trying again, and dropping it."""
 
 import json
-import re
 import subprocess
 from collections import Counter
 
 from salt.exceptions import CommandExecutionError
 
-from chatmail_reach import reason_text, way_text
+import chatmail_reach
 
-# What stands after the @ of a recipient: a host name, or a domain literal (RFC 5321 section 4.1.3).
-_LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
-DESTINATION = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}(\.{_LABEL})*|\[(ipv6:)?[0-9a-f.:]+\])")
 PATIENCE_S = 120
 REASON_MAX = 300  # characters
 # How many different reasons of one destination are told apart; servers write serial numbers into their replies.
@@ -105,12 +101,12 @@ def list_(limit=50):
         salt-ssh relay chatmail_queue.list
     """
     lines = summary(_messages())[: int(limit)]
-    named = [line["destination"] for line in lines if DESTINATION.fullmatch(line["destination"])]
+    named = [line["destination"] for line in lines if chatmail_reach.DESTINATION.fullmatch(line["destination"])]
     ways = __salt__["chatmail_relay.ways"](named)
     for line in lines:
         known, reason = ways.get(line["destination"]), line.pop("reason")
         # The last column is the one that is wrapped.
-        line.update(way=way_text(known), reason=reason_text(reason, known))
+        line.update(way=chatmail_reach.way_text(known), reason=chatmail_reach.reason_text(reason, known))
     return lines
 
 
@@ -118,14 +114,8 @@ def _waiting(destination):
     """
     The queue ids of messages that wait for ``destination`` alone, and of those that wait for others, too.
 
-    Raises ``CommandExecutionError`` where it is no destination, or nothing waits for it.
+    Raises ``CommandExecutionError`` where nothing waits for it.
     """
-    destination = str(destination).lower()
-    if not DESTINATION.fullmatch(destination):
-        raise CommandExecutionError(
-            f"{destination!r} is no destination; allowed is what stands after the @ of addresses, such as example.org "
-            "or [192.0.2.7]"
-        )
     alone, shared = [], []
     for message in _messages():
         destinations = {destination_of(recipient["address"]) for recipient in message["recipients"]}
@@ -156,7 +146,7 @@ def retry(destination):
 
         salt-ssh relay chatmail_queue.retry example.org
     """
-    alone, shared = _waiting(destination)
+    alone, shared = _waiting(chatmail_reach.destination(destination))
     for queue_id in alone + shared:
         _run(["postqueue", "-i", queue_id])
     return {"tried": len(alone) + len(shared)}
@@ -176,7 +166,7 @@ def drop(destination):
 
         salt-ssh relay chatmail_queue.drop example.org
     """
-    alone, shared = _waiting(destination)
+    alone, shared = _waiting(chatmail_reach.destination(destination))
     if alone:
         # A message that has just been delivered is gone; main.cf's long queue ids are never given to another one.
         _run(["postsuper", "-d", "-"], "".join(f"{queue_id}\n" for queue_id in alone))

@@ -23,7 +23,7 @@ from chatmail_checks import LEVELS, Relay, survey, worst
 from chatmail_checks_attacks import ATTACKS
 from chatmail_checks_backup import BACKUP
 from chatmail_checks_network import OUTGOING, addresses_of
-from chatmail_reach import judge
+from chatmail_reach import destination, judge
 from chatmail_services import MAIL_UNITS, PUBLIC, firewall
 
 RELAY = Path("/etc/chatmail/relay.json")
@@ -179,7 +179,7 @@ def reach(domain):
     """
     begun = time.monotonic()
     settings = json.loads(RELAY.read_text())["settings"]
-    domain = str(domain).lower()
+    domain = destination(domain)
     if domain == settings["mail_domain"]:
         raise CommandExecutionError(f"{domain} is this relay itself; chatmail_relay.status says whether that is well")
     facts = _reach("look", "--", domain, settings["postfix_myhostname"], f"postmaster@{settings['mail_domain']}")

@@ -5,12 +5,33 @@ No function here reads or writes anything.
 """
 
 import dataclasses
+import re
+
+from salt.exceptions import CommandExecutionError
 
 from chatmail_checks import Finding, worst
 from chatmail_words import age_text, one_line
 
+# What stands after the @ of a recipient: a host name, or a domain literal (RFC 5321 section 4.1.3).
+_LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+DESTINATION = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}(\.{_LABEL})*|\[(ipv6:)?[0-9a-f.:]+\])")
 # Of ``chatmaild.outbound.destinations.Way``.
 WAYS = {"https": "HTTPS", "smtp": "SMTP", "either": "SMTP, where that cannot connect HTTPS"}
+
+
+def destination(argument):
+    """
+    Return the destination that an operator means (text, in lower case), such as ``example.org``.
+
+    Salt reads ``[192.0.2.7]`` on its command line as a list. Raises ``CommandExecutionError`` for anything else.
+    """
+    text = f"[{argument[0]}]" if isinstance(argument, list) and len(argument) == 1 else str(argument)
+    if not DESTINATION.fullmatch(text.lower()):
+        raise CommandExecutionError(
+            f"{text!r} is no destination; allowed is what stands after the @ of addresses, such as example.org "
+            "or [192.0.2.7]"
+        )
+    return text.lower()
 
 
 def way_text(known):

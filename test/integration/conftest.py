@@ -53,6 +53,7 @@ LONGEST = (
     "test_login",
     "test_provider_hosts",
     "test_ipv4_relay",
+    "test_ipv6",
     "test_load",
     "test_taken_hosts",
     "test_tls_scan",

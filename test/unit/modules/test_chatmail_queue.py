@@ -83,10 +83,3 @@ def test_what_is_no_destination_or_has_no_mail_changes_nothing(queue, destinatio
         with pytest.raises(CommandExecutionError, match=r"is no destination|nothing waits for"):
             change(destination)
     assert queue == []
-
-
-@pytest.mark.parametrize(
-    "destination", ["example.org", "_chat.example.org", "[192.0.2.7]", "[ipv6:2001:db8::1]", "localhost"]
-)
-def test_names_and_literals_are_destinations(destination):
-    assert chatmail_queue.DESTINATION.fullmatch(destination)

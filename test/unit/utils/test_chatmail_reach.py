@@ -1,9 +1,10 @@
 """How mail goes to others, in words."""
 
 import pytest
+from salt.exceptions import CommandExecutionError
 
 from chatmail_checks import Relay
-from chatmail_reach import judge, reason_text, way_text, why_text
+from chatmail_reach import destination, judge, reason_text, way_text, why_text
 
 RELAY = Relay({}, {}, {}, target="chat")
 TAKEN = {"failed": "", "said": "250 Ok", "address": "192.0.2.1", "tls": "TLSv1.3"}
@@ -91,3 +92,23 @@ def test_what_cannot_be_told_and_what_is_not_signed_are_faults():
 def test_the_keys_of_dane_are_left_to_postfix():
     _, (finding,) = judge(facts(server(), dane="dane-only"), RELAY)
     assert (finding["level"], finding["kind"]) == ("note", "dane-not-tried")
+
+
+@pytest.mark.parametrize(
+    "typed, meant",
+    [
+        *((name, name) for name in ("example.org", "_chat.example.org", "[ipv6:2001:db8::1]", "localhost")),
+        ("Example.ORG", "example.org"),
+        # As Salt reads a literal.
+        (["192.0.2.7"], "[192.0.2.7]"),
+        (["IPv6:2001:db8::1"], "[ipv6:2001:db8::1]"),
+    ],
+)
+def test_names_and_literals_are_destinations(typed, meant):
+    assert destination(typed) == meant
+
+
+@pytest.mark.parametrize("typed", ["a b", "", "-x", "a@b.test", [], ["a", "b"], ["example.org"], {}])
+def test_anything_else_is_no_destination(typed):
+    with pytest.raises(CommandExecutionError, match="is no destination; allowed is"):
+        destination(typed)
