@@ -1,8 +1,14 @@
-"""What an upgrade may change, and what makes a relay worse than it was."""
+"""What an upgrade may change, what makes a relay worse than it was, and when it goes back."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from tools.apply_result import parse_return
+from tools import upgrade
+from tools.apply_result import HostResult, parse_return
+from tools.host import StepFailed
 from tools.upgrade import paths, units, worse
 
 
@@ -46,3 +52,99 @@ def test_what_states_may_change_is_known_by_their_names():
     states = parse_return("relay", {"return": {name: {"result": None} for name in names}}, 0).states
     assert paths(states) == ["/etc/postfix/main.cf", "/usr/local/lib/chatmaild/chatmaild", "/var/www/chatmail"]
     assert units(states) == ["chatmail-backup.timer", "postfix"]
+
+
+MAIN_CF = "file_|-postfix-main-cf_|-/etc/postfix/main.cf_|-managed"
+WOULD, DID, FAILED, SAME = (
+    parse_return("relay", {"return": {MAIN_CF: {"result": result, "changes": changes}}}, 0)
+    for result, changes in ((None, {"diff": "+"}), (True, {"diff": "+"}), (False, {}), (True, {}))
+)
+
+
+class Relay:
+    """A relay, the statuses that it gives one after the other, and what was asked of it."""
+
+    def __init__(self, *statuses: Sequence[dict] | Exception, unfinished: bool = False):
+        self.statuses = list(statuses)
+        self.asked: list[str] = []
+        self.kept = [{"since": 0, "version": "0.1.0", "finished": False, "files": None}] if unfinished else []
+        self.before = {"since": 0, "version": "0.1.0", "findings": []}
+
+    def call(self, function: str, *_, **__) -> object:
+        word = function.partition(".")[2]
+        self.asked.append(word)
+        if word == "status":
+            found = self.statuses.pop(0)
+            if isinstance(found, Exception):
+                raise found
+            return {"findings": found}
+        return {"listed": self.kept, "undo": self.before | {"paths": [], "packages": [], "left": []}}.get(
+            word, self.before
+        )
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Run an upgrade of a relay for which applies have these results."""
+
+    def run(relay: Relay, *results: HostResult) -> bool:
+        left = list(results)
+        monkeypatch.setattr(upgrade, "SETTLE_S", 0)
+        monkeypatch.setattr(upgrade, "client", lambda *_: None)
+        monkeypatch.setattr(upgrade, "Host", lambda *_: type("Host", (), {"name": "relay", "run": lambda *_: ""})())
+        monkeypatch.setattr(upgrade, "applied", lambda *_, **__: left.pop(0))
+        one = upgrade.Upgrade(Path("etc"), "relay", Console(quiet=True))
+        monkeypatch.setattr(one, "_call", relay.call)
+        return one.run()
+
+    return run
+
+
+def test_where_nothing_would_change_nothing_is_kept(run):
+    relay = Relay()
+    assert run(relay, SAME)
+    assert relay.asked == ["listed"]
+
+
+def test_an_upgrade_with_which_the_relay_is_as_well_is_kept(run):
+    relay = Relay([LOAD], [LOAD])
+    assert run(relay, WOULD, DID)
+    assert relay.asked == ["listed", "status", "begin", "status", "finish"]
+
+
+def test_a_relay_that_needs_a_moment_is_asked_again(run):
+    assert run(Relay([], [PROBE], []), WOULD, DID)
+
+
+@pytest.mark.parametrize(
+    ("applied", "statuses"),
+    [
+        (FAILED, []),
+        (DID, [[PROBE], [PROBE]]),
+        (DID, [StepFailed("ssh ended")]),
+    ],
+    ids=["the apply fails", "the relay is worse", "nobody can tell"],
+)
+def test_what_was_before_comes_back_where(run, applied, statuses):
+    relay = Relay([], *statuses, [])
+    assert not run(relay, WOULD, applied)
+    assert relay.asked[-2:] == ["undo", "status"]
+
+
+def test_one_that_cannot_begin_changes_nothing(run):
+    relay = Relay()
+    with pytest.raises(StepFailed, match="Nothing was changed"):
+        run(relay, FAILED)
+    assert relay.asked == ["listed"]
+
+
+def test_after_a_killed_one_it_goes_on_though_nothing_is_left_to_change(run):
+    relay = Relay([PROBE], [], unfinished=True)
+    assert run(relay, SAME, SAME)
+    assert relay.asked[-1] == "finish"
+
+
+def test_a_killed_one_that_cannot_be_completed_goes_back(run):
+    relay = Relay([], unfinished=True)
+    assert not run(relay, FAILED)
+    assert relay.asked == ["listed", "undo", "status"]
