@@ -3,8 +3,12 @@
 import fnmatch
 import json
 import logging
+import os
 import re
 import shlex
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +18,13 @@ import salt.config
 from salt.exceptions import SaltException, SaltSystemExit
 
 import chatmail_pillar
+from tools.apply_progress import printable
 from tools.errors import ApplyError
 
 LOG = "chatmail-apply.log"
 """Where salt logs on the target, under the root that salt-ssh gives it there."""
 CONNECT_TIMEOUT_S = 10
+SALT_SSH = Path(sys.executable).with_name("salt-ssh")
 
 NEXT_STEPS = (
     (r"Connection refused", "Is the host up, and does sshd listen on that port (`port:` in the roster)?"),
@@ -149,3 +155,41 @@ def client(
     if found := [problem for name in names for problem in chatmail_pillar.problems(roots, name)]:
         raise ApplyError("\n".join(dict.fromkeys(found)))
     return ssh
+
+
+class NoEnd(ApplyError):
+    """salt-ssh has not ended in time."""
+
+
+def answers(
+    config_dir: Path, relays: str, function: str, *arguments: str, seconds: float | None = None
+) -> tuple[dict[str, object], int]:
+    """
+    Return what a function of Salt returns on each of ``relays`` by its name, and salt-ssh's exit code.
+
+    ``relays`` is a name of the roster or a glob. Where the function fails, or a host is not reached, salt-ssh says so
+    in the place of what it returns. Raises NoEnd after ``seconds``, ApplyError where there is no such answer at all.
+    """
+    options = [f"--config-dir={config_dir}", "--out=json", "--no-color", "--static"]
+    process = subprocess.Popen(
+        [SALT_SSH, *options, relays, function, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # With a process for each host, which would wait for that host ever after.
+        process_group=0 if seconds else None,
+    )
+    with process:
+        try:
+            out, errors = process.communicate(timeout=seconds)
+        except BaseException as error:
+            if seconds:
+                os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise NoEnd(f"salt-ssh has not ended after {seconds:.0f} s.") from error
+            raise
+    try:
+        said = json.loads(out[out.index("{") :])
+    except ValueError as error:
+        raise ApplyError(printable(f"salt-ssh: {(errors or out).strip()[-2000:]}")) from error
+    return said, process.returncode

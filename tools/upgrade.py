@@ -8,7 +8,6 @@ was killed goes on in the next one, and is compared with what was before the fir
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -22,7 +21,7 @@ from tools.apply_progress import printable
 from tools.apply_result import HostResult, StateResult, parse_return
 from tools.errors import ApplyError
 from tools.host import BUSY_PAUSE_S, Host, StepFailed, alone, applied
-from tools.ssh import client
+from tools.ssh import answers, client
 
 SETTLE_S = 10.0
 """Services that have just been restarted are looked at once more after this time."""
@@ -171,25 +170,19 @@ class Upgrade:
         return found
 
     def _say(self, what: str) -> None:
-        self._console.print(what, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(what), markup=False, highlight=False, soft_wrap=True)
 
     def _tell(self, result: HostResult) -> None:
         for line in summary(result, self._console.width):
             self._console.print(line, soft_wrap=True)
 
     def _call(self, function: str, *arguments: str, fails: bool = False) -> object:
-        """Return what a function of Salt returns there. Raises StepFailed, unless it ``fails`` with a result."""
-        program = Path(sys.executable).with_name("salt-ssh")
-        options = [f"--config-dir={self._config_dir}", "--out=json", "--no-color", "--static"]
-        done = subprocess.run(
-            [program, *options, self._host.name, function, *arguments], capture_output=True, text=True, check=False
-        )
-        try:
-            result = json.loads(done.stdout[done.stdout.index("{") :])[self._host.name]
-        except (ValueError, KeyError):
-            result = done.stderr or done.stdout
-        if isinstance(result, str) or (done.returncode and not (fails and "findings" in result)):
-            raise StepFailed("\n".join(parse_return(self._host.name, result, done.returncode).errors))
+        """Return what a function of Salt returns there. Raises ApplyError, or StepFailed unless it ``fails`` with that."""
+        name = self._host.name
+        said, code = answers(self._config_dir, name, function, *arguments)
+        result = said.get(name, "There is no answer.")
+        if isinstance(result, str) or (code and not (fails and "findings" in result)):
+            raise StepFailed("\n".join(parse_return(name, result, code).errors))
         return result
 
 

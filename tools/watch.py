@@ -19,8 +19,8 @@ from pathlib import Path
 from chatmail_files import replace
 from tools.apply_progress import printable
 from tools.errors import ApplyError
+from tools.ssh import NoEnd, answers, client
 
-SALT_SSH = Path(sys.executable).with_name("salt-ssh")
 STATUS_TIMEOUT_S = 300
 TELL_TIMEOUT_S = 60
 # A network that is away for a moment is nothing to wake people for.
@@ -37,15 +37,22 @@ def statuses(config_dir: Path, relays: str) -> dict[str, object]:
 
     ``relays`` is a name of the roster or a glob. Raises ApplyError where there is no such answer at all.
     """
-    argv = [str(SALT_SSH), f"--config-dir={config_dir}", "--static", "--out=json", relays, "chatmail_relay.status"]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=STATUS_TIMEOUT_S, check=False)
-        said = json.loads(done.stdout)
-    except subprocess.TimeoutExpired as error:
-        raise ApplyError(f"salt-ssh has not ended after {STATUS_TIMEOUT_S} s.") from error
-    except ValueError as error:
-        raise ApplyError(f"salt-ssh: {(done.stderr or done.stdout).strip()[-500:]}") from error
-    return said
+        return _asked(config_dir, relays)
+    except NoEnd:
+        # A relay that hangs keeps back what the others have said.
+        return {name: _asked_alone(config_dir, name) for name in client(config_dir, [relays], []).targets}
+
+
+def _asked(config_dir: Path, relays: str) -> dict[str, object]:
+    return answers(config_dir, relays, "chatmail_relay.status", seconds=STATUS_TIMEOUT_S)[0]
+
+
+def _asked_alone(config_dir: Path, relay: str) -> object:
+    try:
+        return _asked(config_dir, relay).get(relay)
+    except ApplyError as error:
+        return str(error)
 
 
 def faults(said: object) -> dict[str, str]:
