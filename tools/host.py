@@ -12,6 +12,7 @@ from rich.console import Console
 
 from tools.apply import apply
 from tools.apply_display import summary
+from tools.apply_progress import printable
 from tools.apply_result import HostResult
 from tools.ssh import Target
 
@@ -54,7 +55,7 @@ class Host:
         )
         if done.returncode not in codes:
             said = done.stderr.decode(errors="replace").strip()[-2000:]
-            raise StepFailed(f"{self.name}: {said or f'exit code {done.returncode}'}")
+            raise StepFailed(printable(f"{self.name}: {said or f'exit code {done.returncode}'}"))
         return (done.stdout or b"").decode(errors="replace")
 
     def lines(self, name: str, *arguments: str) -> list[str]:

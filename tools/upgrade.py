@@ -177,7 +177,7 @@ class Upgrade:
             self._console.print(line, soft_wrap=True)
 
     def _call(self, function: str, *arguments: str, fails: bool = False) -> object:
-        """Return what a function of Salt returns there. Raises ApplyError, or StepFailed unless it ``fails`` with that."""
+        """Return what a function of Salt returns. Raises ApplyError, or StepFailed unless it ``fails`` with that."""
         name = self._host.name
         said, code = answers(self._config_dir, name, function, *arguments)
         result = said.get(name, "There is no answer.")

@@ -24,7 +24,7 @@ daemon() {
 files=$(grep -rlIs "$marker" /etc /usr/local)
 if [ -z "$files" ] && [ ! -e /etc/chatmail ]; then exit 0; fi
 python3 -c '
-import json, os
+import json, os, sys
 try:
     settings = json.load(open("/etc/chatmail/relay.json"))["settings"]
     print("domain", settings["mail_domain"])
@@ -32,7 +32,10 @@ try:
     print("resolver", settings["fallback_resolver"])
     print("mailboxes", sum("@" in name for name in os.listdir(settings["mailboxes_dir"])))
 except FileNotFoundError:
-    pass'
+    pass
+except (ValueError, LookupError, TypeError):
+    sys.exit("/etc/chatmail/relay.json does not say where the mailboxes are. Apply, then remove the relay.")
+' || exit
 there proxy /etc/chatmail/proxy.nft
 echo "$files" | while read -r path; do
   case $path in

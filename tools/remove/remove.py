@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tools.apply_progress import printable
 from tools.host import Host, StepFailed
 from tools.migrate.units import UNITS
 from tools.ssh import client
@@ -51,7 +52,8 @@ class Remove:
         if dry_run:
             self._say("Nothing was changed.")
             return
-        if self._ask(f"\nWho has an address there loses it. Type {domain} to delete all this: ").strip() != domain:
+        question = f"\nWho has an address there loses it. Type {domain} to delete all this: "
+        if self._ask(printable(question)).strip() != domain:
             raise StepFailed("That is not its name; nothing was changed.")
         self._delete(found, domain)
 
@@ -77,7 +79,7 @@ class Remove:
         )
 
     def _say(self, what: str) -> None:
-        self._console.print(what, markup=False, soft_wrap=True)
+        self._console.print(printable(what), markup=False, soft_wrap=True)
 
 
 def inventory(lines: list[str]) -> dict[str, list[str]]:

@@ -1,5 +1,6 @@
 """What a host has of a relay is told before it is deleted, and only the domain deletes it; scripts run in the lab."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,14 @@ def test_a_dry_run_tells_all_and_changes_nothing(removing, capsys):
         assert word in said
 
 
+def test_a_host_does_not_command_the_terminal(removing, capsys):
+    _, removal = removing([*LINES, "path /etc/\x1b[2J"])
+    removal.run(dry_run=True)
+    said = capsys.readouterr().out
+    assert "[2J" in said
+    assert "\x1b" not in said
+
+
 @pytest.mark.parametrize("typed", ["", "yes", "relay", "chat.tes", "CHAT.TEST"])
 def test_what_is_not_the_domain_deletes_nothing(removing, typed):
     host, removal = removing(LINES, typed)
@@ -122,3 +131,14 @@ def test_what_is_in_a_directory_that_goes_is_not_told_again():
     found = remove.inventory(LINES)
     assert found["path"] == ["/etc/chatmail", "/etc/nginx", "/etc/systemd/system/doveauth.service"]
     assert found["data"] == ["/etc/dkimkeys", "/home/vmail"]
+
+
+@pytest.mark.parametrize("settings", ["", "[]", '{"settings": {}}'])
+def test_mailboxes_of_which_nobody_knows_the_place_are_not_left_behind(tmp_path, settings):
+    (tmp_path / "etc/chatmail").mkdir(parents=True)
+    (tmp_path / "etc/chatmail/relay.json").write_text(settings)
+    script = (remove.SCRIPTS / "inventory.sh").read_text().replace("/etc", f"{tmp_path}/etc")
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Apply, then remove" in done.stderr
+    assert "Traceback" not in done.stderr

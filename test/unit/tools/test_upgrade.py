@@ -93,7 +93,7 @@ def run(monkeypatch):
         monkeypatch.setattr(upgrade, "client", lambda *_: None)
         monkeypatch.setattr(upgrade, "Host", lambda *_: type("Host", (), {"name": "relay", "run": lambda *_: ""})())
         monkeypatch.setattr(upgrade, "applied", lambda *_, **__: left.pop(0))
-        one = upgrade.Upgrade(Path("etc"), "relay", Console(quiet=True))
+        one = upgrade.Upgrade(Path("etc"), "relay", Console())
         monkeypatch.setattr(one, "_call", relay.call)
         return one.run()
 
@@ -148,3 +148,12 @@ def test_a_killed_one_that_cannot_be_completed_goes_back(run):
     relay = Relay([], unfinished=True)
     assert not run(relay, FAILED)
     assert relay.asked == ["listed", "undo", "status"]
+
+
+def test_a_host_does_not_command_the_terminal(run, capsys):
+    relay = Relay([], unfinished=True)
+    relay.before["version"] = "\x1b[2J"
+    assert not run(relay, FAILED)
+    said = capsys.readouterr().out
+    assert "[2J" in said
+    assert "\x1b" not in said
