@@ -108,3 +108,18 @@ def test_its_fallback_knows_nothing(monkeypatch):
             return await reach.known("relay.example")
 
     assert asyncio.run(running()) is None
+
+
+def test_of_many_domains_a_daemon_that_hangs_is_waited_for_once(monkeypatch):
+    async def run() -> dict:
+        all_have_asked = asyncio.Barrier(3)
+
+        async def hangs(*_) -> str:
+            await all_have_asked.wait()
+            raise TimeoutError
+
+        monkeypatch.setattr(socketmap, "ask", hangs)
+        async with asyncio.timeout(10):
+            return await reach.all_known(["a.example", "b.example", "c.example"])
+
+    assert asyncio.run(run()) == {"a.example": None, "b.example": None, "c.example": None}
