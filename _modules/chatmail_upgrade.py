@@ -73,6 +73,8 @@ def begin(paths, units, findings):
     except OSError as error:
         raise CommandExecutionError(f"what is there cannot be kept: {error}") from error
     before = kept.before
+    # Of an upgrade that was killed: what that one did not know has not been changed by it.
+    kept.note("before.json", before | {"units": notes["units"] | before["units"]})
     return {name: before[name] for name in COMPARED}
 
 
@@ -141,6 +143,9 @@ def undo():
 
     paths = chatmail_kept.changed_paths(upgrade)
     now, back = _units(before["units"]), changed["units"]
+    # With those that an earlier call has stopped, if it was killed before they ran again.
+    names = sorted({*_running(now | back), *upgrade.to_start})
+    upgrade.note(chatmail_kept.TO_START, names)
     # By their present unit files, which may not be there any more afterwards.
     if paths or changed["packages"]:
         _systemctl("stop", _running(now))
@@ -158,7 +163,6 @@ def undo():
         raise CommandExecutionError(f"not all could be put back: {error}. Fix that, then do this again.") from error
     finally:
         _systemctl("try-restart", [JOURNAL])
-        names = _running(now | back)
         _systemctl("reset-failed", names)
         _systemctl("start", names)
     chatmail_kept.forget(upgrade)

@@ -3,7 +3,8 @@ What an upgrade replaces is kept on the host, so that it can be put back.
 
 Each upgrade has a directory with a number: ``files.tar`` is what was at the paths that it may change, ``before.json``
 which paths these are and what else was noted. ``changed.json`` is there once the upgrade is finished, and says
-what it has changed: what is put back later is that alone. An upgrade without it was killed, or is at work.
+what it has changed: what is put back later is that alone. An upgrade without it was killed, or is at work. While
+it is put back, ``to_start.json`` has the units that are to run then.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ PLACES = ("/etc", "/usr", "/var/www")
 # Python makes it again.
 _CACHE = "__pycache__"
 _NEW = "new"
+TO_START = "to_start.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,14 @@ class Upgrade:
             return json.loads((self.directory / "changed.json").read_text())
         except FileNotFoundError:
             return None
+
+    @property
+    def to_start(self):
+        """Units (list) that are to run when all is put back, where that has begun."""
+        try:
+            return json.loads((self.directory / TO_START).read_text())
+        except FileNotFoundError:
+            return []
 
     def note(self, name, facts):
         """Write ``facts`` to the file ``name``, which is the old one or the new one."""

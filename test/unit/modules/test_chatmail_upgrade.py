@@ -119,6 +119,35 @@ def test_what_was_stopped_runs_again_when_not_all_can_be_put_back(systemd, monke
     assert len(chatmail_upgrade.listed()) == 1
 
 
+def test_what_was_stopped_runs_again_after_one_that_was_killed(systemd, monkeypatch):
+    begin()
+    chatmail_upgrade.RELAY.write_text('{"version": "0.2.0"}')
+    chatmail_upgrade.finish()
+    run = systemd.run
+
+    def killed(argv, **_):
+        run(argv)
+        systemd.units["postfix.service"][1] = "inactive"
+        raise KeyboardInterrupt
+
+    functions = chatmail_upgrade.__salt__
+    monkeypatch.setitem(functions, "cmd.run_all", killed)
+    with pytest.raises(KeyboardInterrupt):
+        chatmail_upgrade.undo()
+    assert systemd.done == ["stop postfix.service"]
+    monkeypatch.setitem(functions, "cmd.run_all", run)
+    chatmail_upgrade.undo()
+    assert systemd.done[-1] == "start postfix.service"
+
+
+def test_units_that_only_the_upgrade_after_a_killed_one_brings_go_with_it(systemd):
+    begin()
+    chatmail_upgrade.begin([], ["postfix", "later"], [])
+    systemd.units["later.service"] = ["enabled", "active"]
+    chatmail_upgrade.undo()
+    assert "disable later.service" in systemd.done
+
+
 def test_nothing_is_restarted_where_nothing_has_changed(systemd):
     begin()
     chatmail_upgrade.undo()
