@@ -52,7 +52,8 @@ for path in /etc/systemd/system/chatmail-moved*; do
 done
 # Mail, keys and what services remember.
 there data /home/vmail /etc/dkimkeys /var/lib/doveauth /var/lib/echobot /var/lib/turn /var/lib/iroh-relay \
-  /var/lib/chatmail* /var/cache/chatmail* /var/lib/private/chatmail* /var/cache/private/chatmail* /dev/shm/chatmail /etc/ssl/private/mailserver.key /etc/ssl/certs/mailserver.pem
+  /var/lib/chatmail* /var/lib/private/chatmail* /var/cache/chatmail* /var/cache/private/chatmail* /dev/shm/chatmail \
+  /etc/ssl/private/mailserver.key /etc/ssl/certs/mailserver.pem
 if [ -e /etc/acme/hooks/chatmail ]; then there data /var/lib/acme /etc/acme; fi
 there path /usr/local/lib/chatmail /usr/local/lib/chatmaild /usr/local/share/chatmail /usr/local/src/chatmail \
   /usr/local/bin/chatmail-* /usr/local/bin/iroh-relay /usr/local/bin/deltachat-rpc-server \
