@@ -147,7 +147,7 @@ def unban(address):
 
 def delete(address):
     """
-    Remove an address with all its messages for good. Whoever logs in with it next creates it anew: ``ban`` keeps
+    Remove an address with all its messages for good. Whoever logs in with it next creates it again: ``ban`` keeps
     people out. Returns what was removed, as ``list`` does, and ``result``, a sentence. Raises
     ``CommandExecutionError`` if there is none.
 

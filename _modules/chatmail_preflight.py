@@ -89,7 +89,7 @@ def foreign_configurations(root="/"):
     """
     Find configuration that somebody wrote for the daemons whose files the relay replaces.
 
-    Files that are as their Debian package brought them do not count. Postfix's main.cf is written anew on every host
+    Files that are as their Debian package brought them do not count. Postfix's main.cf is written on every host
     by its package's questions, so it counts always.
 
     Returns a mapping of directory to list of files in it, empty if there is none.
@@ -302,7 +302,7 @@ def problems(ports, takeover=False, addresses=(), root="/", relay=True):
             "a backup is being restored to this host, and not all of it is there yet: run `./relay restore` again, "
             "with what it was given before."
         )
-    # Another system is to be installed anew, and may have no dpkg to ask.
+    # Another system is to be installed again, and may have no dpkg to ask.
     foreign = {} if takeover or not relay or adopted(root) or not right else foreign_configurations(root)
     if foreign:
         files = ", ".join(file for directory in foreign.values() for file in directory)

@@ -131,7 +131,7 @@ def acme(name, key, alt_names, directory_url, email=""):
             ret.update(
                 result=False,
                 comment=f"no certificate from {directory_url}: {error}. "
-                "What stands in the way may be gone soon: mend it, then apply again.",
+                "What stands in the way may be gone soon: fix it, then apply again.",
             )
         else:
             ret["warnings"] = [f"{name} is due for renewal, and it is not renewed: {error}"]

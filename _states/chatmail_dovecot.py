@@ -82,7 +82,7 @@ def current(name):
     name
         The systemd unit.
 
-    Unlike a ``watch`` this also mends what an earlier, interrupted apply or a package upgrade left.
+    Unlike a ``watch`` this also fixes what an earlier, interrupted apply or a package upgrade left.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "Dovecot runs what is installed"}
     outdated = __salt__["chatmail_dovecot.outdated"]()

@@ -132,7 +132,7 @@ class Preview:
         self.version = 0
 
     def rebuild(self) -> None:
-        """Build anew. Where that fails ``error`` says why, and ``files`` are those of before."""
+        """Build again. Where that fails ``error`` says why, and ``files`` are those of before."""
         try:
             files, error = self._build(), ""
         except PreviewError as failure:
@@ -216,7 +216,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def follow(source: Source, preview: Preview) -> None:
-    """Build anew on each change, and say so, for ever."""
+    """Build again on each change, and say so, for ever."""
     before = None
     while True:
         now = source.state()

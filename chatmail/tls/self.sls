@@ -1,5 +1,5 @@
 # Self-signed: for domains that begin with "_" and for IPv4-address relays. Clients and other relays do not verify these.
-# It lasts 100 years, so that no timer has to renew it; an apply makes it anew when the names change.
+# It lasts 100 years, so that no timer has to renew it; an apply makes it again when the names change.
 {% from "chatmail/map.jinja" import settings with context %}
 
 include:

@@ -113,7 +113,7 @@ unbound-resolv-conf:
     - require:
       - chatmail_resolver: unbound-answers
 
-# What would write the file anew: DHCP clients, resolvconf, and systemd-resolved at its package's next update. And
+# What would write the file again: DHCP clients, resolvconf, and systemd-resolved at its package's next update. And
 # unbound-anchor, by which other deployments got the trust anchor that dns-root-data brings.
 unbound-dhclient:
   file.managed:

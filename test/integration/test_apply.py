@@ -1,4 +1,4 @@
-"""One command makes a relay, the second run changes nothing, and what was changed by hand is mended."""
+"""One command makes a relay, the second run changes nothing, and what was changed by hand is fixed."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Whatever is wrong is said with what to do, the exit code is not 0, and a next apply mends what is half-done."""
+"""Whatever is wrong is said with what to do, the exit code is not 0, and a next apply fixes what is half-done."""
 
 import subprocess
 import time

@@ -93,7 +93,7 @@ def host(lab: Lab) -> Iterator[Host]:
 
 
 def start_authority(lab: Lab, **config) -> None:
-    """Start the authority anew (``config`` as for it): with other keys, and without the accounts that it had."""
+    """Start the authority again (``config`` as for it): with other keys, and without the accounts that it had."""
     lab.name_server.write(f"/{authority.CONFIG}", authority.config(**config))
     lab.name_server.run(["systemctl", "restart", "pebble"])
     deadline = time.monotonic() + 10

@@ -74,7 +74,7 @@ template:
 zone:
 {zones}"""
     server = dns_name(NAME_SERVER)
-    # Nothing is cached, neither records nor their absence (RFC 2308 5): a test sees at once what it has published.
+    # Nothing is cached, neither records nor their absence (RFC 2308 5): a test sees immediately what it has published.
     zone_file = f"@ 0 SOA {server} hostmaster.test. 1 3600 600 86400 0\n@ 0 NS {server}\n"
     files = {f"var/lib/knot/{zone.removesuffix('.')}.zone": zone_file for zone in layout.zones}
     return {"etc/knot/knot.conf": config, **files}
@@ -91,7 +91,7 @@ def resolver_config(layout: Layout) -> str:
     # unbound's default is never to send queries to loopback; the lab's networks are none, so nothing more is needed.
     for zone in layout.zones:
         lines += ["stub-zone:", f'  name: "{zone}"', *(f"  stub-addr: {address}" for address in addresses)]
-    # Everything else is refused there at once, where the silence of the root servers would cost seconds.
+    # Everything else is refused there immediately, where the silence of the root servers would cost seconds.
     lines += ["forward-zone:", '  name: "."', *(f"  forward-addr: {address}" for address in addresses)]
     return "".join(f"{line}\n" for line in lines)
 

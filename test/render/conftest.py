@@ -26,7 +26,7 @@ logging.getLogger("salt").setLevel(logging.WARNING)
 
 
 class Renderer:
-    """Renders SLS files for one pillar after the other; starting Salt's loaders anew each time would take seconds."""
+    """Renders SLS files for one pillar after the other; starting Salt's loaders again each time would take seconds."""
 
     def __init__(self, scratch: Path):
         options = configuration(scratch)

@@ -135,14 +135,14 @@ def unban(box: Mailbox) -> dict:
 
 
 def delete(box: Mailbox) -> dict:
-    """Remove the address with all its messages, as expiry does. Whoever logs in with it next creates it anew."""
+    """Remove the address with all its messages, as expiry does. Whoever logs in with it next creates it again."""
     gone = asdict(account(box))
     box.remove()
     return gone
 
 
 def make_probes(config: Config) -> dict[str, str]:
-    """Create the addresses of probes anew, empty, with passwords that nobody knows; return these by address."""
+    """Recreate the addresses of probes, empty, with passwords that nobody knows; return these by address."""
     remove_probes(config)
     passwords = {f"{name}@{config.mail_domain}": secrets.token_urlsafe(16) for name in PROBES}
     for address, password in passwords.items():

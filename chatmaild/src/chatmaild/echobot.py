@@ -98,7 +98,7 @@ class Echobot:
         self._account = (core.call("get_all_account_ids") or [core.call("add_account")])[0]
 
     def log_in(self) -> None:
-        """Log in, by a password that is made anew at each start and kept by the core alone.
+        """Log in, by a password that is made again at each start and kept by the core alone.
 
         :raises CoreError: Dovecot or Postfix does not let it in.
         """

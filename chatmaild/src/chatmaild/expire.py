@@ -19,7 +19,7 @@ from .quota_expire import MIB, TARGET_PERCENT
 
 CONFIG = Path("/etc/chatmail/expire.toml")
 LARGE = 200_000  # bytes; a seen message above goes after `delete_large_after`
-INDEX_MAX = 500 * 1024  # bytes; Dovecot makes a larger index file anew, and smaller
+INDEX_MAX = 500 * 1024  # bytes; Dovecot makes a larger index file again, and smaller
 
 
 @dataclass(frozen=True, kw_only=True)

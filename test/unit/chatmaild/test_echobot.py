@@ -131,7 +131,7 @@ def test_it_logs_in_and_answers(run_bot, calls, tmp_path):
     # The third message cannot be read; the fourth is read all the same, and has no answer.
     assert calls()["send_msg"] == [[3, 7, {"text": "while you were away"}], [3, 7, {"text": "hello"}]]
     assert calls()["markseen_msgs"] == [[3, [1]], [3, [2]], [3, [4]]]
-    # The core has ended: systemd starts both anew.
+    # The core has ended: systemd starts both again.
     assert ended.returncode == 1
     log = ended.stderr.splitlines()
     assert "a warning of the core" in log

@@ -75,7 +75,7 @@ class Mailbox:
 
     @property
     def quota_cache_path(self) -> Path:
-        """Dovecot's sum of the messages' sizes; without it, Dovecot counts anew."""
+        """Dovecot's sum of the messages' sizes; without it, Dovecot counts again."""
         return self.path / "maildirsize"
 
     @property
@@ -160,7 +160,7 @@ class Mailbox:
     def remove(self) -> None:
         """Remove the directory with all that is in it, and the index files in memory.
 
-        It loses its name first: whoever creates the address anew finds nothing of the old one, whatever happens to
+        It loses its name first: whoever creates the address again finds nothing of the old one, whatever happens to
         this process. `remove_leftovers` fixes what a crash left.
 
         :raises OSError: the file system refused.

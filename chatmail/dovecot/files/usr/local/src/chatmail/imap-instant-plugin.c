@@ -1,4 +1,4 @@
-/* imap_instant: an idling IMAP client learns of a new message at once.
+/* imap_instant: an idling IMAP client learns of a new message immediately.
 
    Dovecot 2.3 watches a selected maildir with inotify, but waits a fixed 500 ms after an event before it tells the
    client (src/lib-storage/mailbox-watch.c). Besides costing half a second, the wait loses messages: a session that
