@@ -155,7 +155,8 @@ def purge(pkgs):
 
 def revert(versions):
     """
-    Give packages the ``versions`` (mapping) that they had, as far as apt has them yet; no service starts.
+    Give packages the ``versions`` (mapping) that they had, as far as apt has them yet and removes nothing for them; no
+    service starts.
 
     Returns the names (list) of those that stay as they are.
 
@@ -168,7 +169,9 @@ def revert(versions):
     if not versions:
         return []
     _wait_for_apt()
-    apt = ["apt-get", "--yes", "--allow-downgrades", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"]
+    # What is in the way of an old version stays: nothing is removed for it.
+    apt = ["apt-get", "--yes", "--allow-downgrades", "--no-remove", "--no-install-recommends"]
+    apt += ["-o", "Dpkg::Options::=--force-confold"]
     exact = [f"{name}={version}" for name, version in versions.items()]
     exact = [one for one in exact if __salt__["cmd.retcode"](["apt-cache", "show", one], ignore_retcode=True) == 0]
     if exact:
