@@ -95,13 +95,14 @@ def _target(path, link):
     return os.path.normpath(Path(path).parent / link)
 
 
-def _add(tar, path, found):
-    """Add what is at ``path``, ``found`` by ``look``, and of a link what it leads to as well."""
-    if found is None:
-        return
-    tar.add(path, filter=lambda member: None if member.name.endswith(f"/{_CACHE}") else member)
-    if found[0] == "link" and _is_ours(target := _target(path, found[1])):
-        _add(tar, target, look(target))
+def _add(tar, path):
+    """Add what is at ``path``, and of a link what it leads to as well."""
+    added = set()
+    while path not in added and _is_ours(path) and (found := look(path)):
+        tar.add(path, filter=lambda member: None if member.name.endswith(f"/{_CACHE}") else member)
+        added.add(path)
+        if found[0] == "link":
+            path = _target(path, found[1])
 
 
 def upgrades(root=None):
@@ -132,8 +133,8 @@ def keep(paths, notes, root=None):
     if one.tar.exists():
         shutil.copyfile(one.tar, tar_new)
     with tarfile.open(tar_new, "a" if one.tar.exists() else "w") as tar:
-        for path, found in more.items():
-            _add(tar, path, found)
+        for path in more:
+            _add(tar, path)
     tar_new.chmod(0o600)
     with tar_new.open("rb") as file:
         os.fsync(file.fileno())

@@ -65,6 +65,15 @@ def test_nothing_elsewhere_is_kept_or_put_back(etc, tmp_path):
     assert upgrade.before["paths"] == {}
 
 
+def test_a_link_that_leads_in_a_circle_comes_back_as_it_was(etc):
+    (etc / "one").symlink_to("two")
+    (etc / "two").symlink_to("one")
+    upgrade = keep(etc, "one")
+    (etc / "one").unlink()
+    chatmail_kept.put_back(upgrade)
+    assert (etc / "one").readlink() == Path("two")
+
+
 def test_of_a_finished_upgrade_only_what_it_has_changed_is_put_back(etc):
     write(etc / "KeyTable", "one")
     write(etc / "main.cf", "old")
