@@ -21,7 +21,8 @@ daemon() {
   done
   set +f
 }
-files=$(grep -rlIs "$marker" /etc /usr/local)
+# A checkout on the host itself (docs/applying.md) is the operator's.
+files=$(grep -rlIs --exclude-dir=chatmail-formula "$marker" /etc /usr/local)
 if [ -z "$files" ] && [ ! -e /etc/chatmail ]; then exit 0; fi
 python3 -c '
 import json, os, sys

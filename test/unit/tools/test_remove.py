@@ -133,12 +133,31 @@ def test_what_is_in_a_directory_that_goes_is_not_told_again():
     assert found["data"] == ["/etc/dkimkeys", "/home/vmail"]
 
 
+def host_inventory(root: Path) -> subprocess.CompletedProcess:
+    """Run the script as if ``root`` had the host's /etc and /usr/local."""
+    script = (remove.SCRIPTS / "inventory.sh").read_text()
+    for directory in ("/etc", "/usr/local"):
+        script = script.replace(directory, f"{root}{directory}")
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+
+
+def test_a_checkout_on_the_host_is_left_alone(tmp_path):
+    (tmp_path / "etc/chatmail").mkdir(parents=True)
+    source = tmp_path / "usr/local/src/chatmail-formula/chatmail/files/main.cf"
+    source.parent.mkdir(parents=True)
+    for path in (source, tmp_path / "usr/local/ours"):
+        path.write_text("# Managed by chatmail-formula\n")
+    done = host_inventory(tmp_path)
+    assert done.returncode == 0
+    assert f"path {tmp_path}/usr/local/ours" in done.stdout.splitlines()
+    assert "chatmail-formula" not in done.stdout
+
+
 @pytest.mark.parametrize("settings", ["", "[]", '{"settings": {}}'])
 def test_mailboxes_of_which_nobody_knows_the_place_are_not_left_behind(tmp_path, settings):
     (tmp_path / "etc/chatmail").mkdir(parents=True)
     (tmp_path / "etc/chatmail/relay.json").write_text(settings)
-    script = (remove.SCRIPTS / "inventory.sh").read_text().replace("/etc", f"{tmp_path}/etc")
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    done = host_inventory(tmp_path)
     assert done.returncode == 1
     assert "Apply, then remove" in done.stderr
     assert "Traceback" not in done.stderr
