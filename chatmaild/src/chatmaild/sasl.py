@@ -73,7 +73,7 @@ class Doveauth:
                 # A service that ends may have taken the connection and not the question.
                 answer = await self._ask(request) or await self._ask(request)
         except OSError as error:
-            raise NoAnswer(f"no answer from {self._path}: {error or 'none in time'}") from error
+            raise NoAnswer(f"no answer from {self._path}: {str(error) or 'none in time'}") from error
         if answer[:1] == b"N":
             return False
         if answer[:1] != b"O":

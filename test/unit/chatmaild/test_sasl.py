@@ -177,6 +177,15 @@ def test_a_question_that_was_not_read_is_asked_again(tmp_path):
         asyncio.run(Doveauth(tmp_path / "doveauth").is_right(USER, PASSWORD, ""))
 
 
+def test_a_doveauth_that_is_silent_is_named_as_such(tmp_path, monkeypatch):
+    monkeypatch.setattr(sasl, "ANSWER_S", 0.05)
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(tmp_path / "doveauth"))
+        listener.listen()
+        with pytest.raises(NoAnswer, match="none in time"):
+            asyncio.run(Doveauth(tmp_path / "doveauth").is_right(USER, PASSWORD, ""))
+
+
 @pytest.fixture
 def service(tmp_path):
     """The service as a process, and a client that has connected to it; doveauth is for the test to play."""

@@ -127,4 +127,5 @@ async def _ask(daemon: tuple[str, int], table: str, key: str) -> str:
     try:
         return await socketmap.ask(*daemon, table, key)
     except OSError as error:
-        raise NotNow(f"the daemon at {daemon[0]}:{daemon[1]} does not answer: {error or 'it is silent'}") from error
+        why = str(error) or "it is silent"
+        raise NotNow(f"the daemon at {daemon[0]}:{daemon[1]} does not answer: {why}") from error

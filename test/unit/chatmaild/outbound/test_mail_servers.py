@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chatmaild import ip_address
+from chatmaild import ip_address, socketmap
 from chatmaild.outbound.lookup import mail_servers
 from chatmaild.outbound.mail_servers import NotNow, Undeliverable, is_domain, is_elsewhere, needs_certificate
 from chatmaild.resolver import Resolver
@@ -70,6 +70,14 @@ def test_a_policy_says_which_servers_may_be_used(ask, policy, allowed):
 )
 def test_without_a_server_that_the_policy_allows_mail_does_not_go_by_https(ask, policy):
     assert isinstance(ask("many.example", policy), NotNow)
+
+
+def test_a_daemon_that_is_silent_is_named_as_such(ask, monkeypatch):
+    async def late(*_):
+        raise TimeoutError
+
+    monkeypatch.setattr(socketmap, "ask", late)
+    assert str(ask("many.example")).endswith(" does not answer: it is silent")
 
 
 def test_a_literal_is_its_own_server_without_dns_and_certificate(ask):
