@@ -60,7 +60,7 @@ def notify_plugin_installed(name, source):
         ret.update(
             result=False,
             comment=f"The plugin could not be built: {error}\nDovecot works on without it, and announces new "
-            "messages 0.5 s later. Mend what is said above, then apply again.",
+            "messages 0.5 s later. Fix what is said above, then apply again.",
         )
     ret["changes"] = {
         **compare_dicts(found, __salt__["chatmail_dovecot.plugin_found"]()),

@@ -26,6 +26,6 @@ def valid(name):
         return ret
     tested = __salt__["cmd.run_all"](["nginx", "-t", "-q", "-c", name], python_shell=False, ignore_retcode=True)
     if tested["retcode"]:
-        comment = "nginx refuses its configuration; what runs goes on. Mend this and apply again:"
+        comment = "nginx refuses its configuration; what runs goes on. Fix this and apply again:"
         ret.update(result=False, comment=f"{comment}\n{tested['stderr'].strip()}")
     return ret

@@ -51,7 +51,7 @@ def built(name, pages, settings, own=None):
         __salt__["chatmail_website.publish"](name, wanted)
     except (CommandExecutionError, OSError) as error:
         stay = "the old ones stay" if there else "there are none yet"
-        comment = f"The web pages cannot be built, {stay}: {error}. Mend it and apply chatmail.website."
+        comment = f"The web pages cannot be built, {stay}: {error}. Fix it and apply chatmail.website."
         ret.update(result=False, changes={}, comment=comment)
         return ret
     ret["comment"] = f"the pages at {name} were built"

@@ -73,7 +73,7 @@ def test_own_pages_take_effect_at_once_and_broken_ones_not_at_all(lab, two, two_
     assert "<h1>How it works</h1>" in ask(two, "/info").body
 
     (own / "src/index.md").write_text("# Filled in\n\nby {{ settings.operator }}\n")
-    with pytest.raises(SaltFailed, match=r"the old ones stay: index\.md, line 3: .*operator.*Mend it and apply"):
+    with pytest.raises(SaltFailed, match=r"the old ones stay: index\.md, line 3: .*operator.*Fix it and apply"):
         lab.salt_ssh(two.domain, *APPLY)
     assert f"<h1>Filled in for {two.domain}</h1>" in ask(two, "/").body
     assert len(two_host.run(["sh", "-c", "ls -A /var/www | grep chatmail"]).stdout.split()) == 2

@@ -15,7 +15,7 @@ from tools.errors import ApplyError
 
 BUSY_TIMEOUT_S = 900.0
 BUSY_LOOK_S = 10.0
-MENDED = "Mend what is named above, then `make relay` again: it goes on where this ended."
+FIX = "Fix what is named above, then `make relay` again: it goes on where this ended."
 
 
 def configure(lab: Lab, hosts: Sequence[str], **settings: int) -> None:
@@ -38,12 +38,12 @@ def deploy(config_dir: Path, hosts: Sequence[str], console: Console) -> list[Hos
     try:
         results = _apply_when_free(config_dir, hosts, console)
     except ApplyError as error:
-        raise RelayError(str(error), MENDED) from error
+        raise RelayError(str(error), FIX) from error
     for result in results:
         for line in summary(result, console.width):
             console.print(line, soft_wrap=True)
     if failed := [result.host for result in results if not result.succeeded]:
-        raise RelayError(f"The apply failed on {', '.join(failed)}.", MENDED)
+        raise RelayError(f"The apply failed on {', '.join(failed)}.", FIX)
     return results
 
 

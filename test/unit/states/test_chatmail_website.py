@@ -76,7 +76,7 @@ def test_a_broken_page_leaves_the_old_ones_in_place(built, site, pages):
     ret = built()
     assert (ret["result"], ret["changes"]) == (False, {})
     assert "the old ones stay: index.md, line 1: " in ret["comment"]
-    assert ret["comment"].endswith("Mend it and apply chatmail.website.")
+    assert ret["comment"].endswith("Fix it and apply chatmail.website.")
     assert module.published(str(site)) == {"index.html": b"old", "gone.html": b"old"}
 
 
