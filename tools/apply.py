@@ -10,6 +10,7 @@ It is no Salt runner: ``salt-run`` needs two seconds to start and loads a master
 
 import argparse
 import contextlib
+import fnmatch
 import multiprocessing
 import os
 import select
@@ -27,7 +28,7 @@ import salt.client.ssh
 import salt.config
 from rich.console import Console
 
-from tools.apply_display import Display, summary
+from tools.apply_display import Display, summary, table
 from tools.apply_progress import Progress, parse_lowstate, printable
 from tools.apply_result import HostResult, parse_return
 from tools.errors import ApplyError
@@ -36,6 +37,10 @@ from tools.ssh import LOG, Target, client
 READY_TIMEOUT_S = 30
 MAX_LINE_BYTES = 16 << 20
 """A low state is one line, some hundred kilobytes of it; a host that sends more than this is not followed further."""
+
+GLOB = frozenset("*?[")
+WAVE = 5
+"""How many hosts are applied to at once, after the first."""
 
 FOLLOW = "".join(Path(__file__).with_name(f"apply_{part}.sh").read_text() for part in ("running", "follow"))
 
@@ -151,6 +156,21 @@ def apply(
         return [results[host.name] for host in hosts]
 
 
+def waves(config_dir: Path, targets: Sequence[str], sls: Sequence[str]) -> list[list[str]]:
+    """
+    Return the hosts that match ``targets``, names or globs of the roster, by the wave in which their turn is.
+
+    The first goes alone: where a new version does not work, the others keep theirs. Raises ``ApplyError`` as ``apply``.
+    """
+    if len(targets) == 1 and not GLOB.intersection(targets[0]):
+        return [list(targets)]
+    ssh = client(config_dir, targets, sls)
+    ssh.fsclient.destroy()
+    order = dict.fromkeys(name for target in targets for name in fnmatch.filter(ssh.targets, target))
+    first, *others = order
+    return [[first], *(others[begin : begin + WAVE] for begin in range(0, len(others), WAVE))]
+
+
 def _run(ssh: salt.client.ssh.SSH, hosts: Sequence[_Host], console: Console) -> dict[str, HostResult]:
     """Run salt-ssh in a process of its own, and follow the hosts until each has its result."""
     # This process is single-threaded here: salt forks once more for every host.
@@ -226,18 +246,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-c", "--config-dir", type=Path, default=Path("etc"), help="Salt's configuration (etc)")
     parser.add_argument("--sls", action="append", help="what to apply (chatmail)")
     options = parser.parse_args(arguments)
+    sls = options.sls or ["chatmail"]
     console = Console(highlight=False)
+    results: list[HostResult] = []
     try:
-        results = apply(options.config_dir, options.target, options.sls or ["chatmail"], console)
+        left = waves(options.config_dir, options.target, sls)
+        while left and all(result.succeeded for result in results):
+            results += (wave := apply(options.config_dir, left.pop(0), sls, console))
+            for result in wave:
+                for line in summary(result, console.width):
+                    console.print(line, soft_wrap=True)
     except ApplyError as error:
         console.print(f"✗ {error}", style="red", markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         console.print("Interrupted here. The host goes on until its states are done; then apply again: that is safe.")
         return 130
-    for result in results:
-        for line in summary(result, console.width):
-            console.print(line, soft_wrap=True)
+    untouched = [name for wave in left for name in wave]
+    if len(results) + len(untouched) > 1:
+        console.print(table(results, untouched))
     if all(result.succeeded for result in results):
         return 0
     console.print("Fix what is named above, then apply again: what is right already stays as it is.", soft_wrap=True)

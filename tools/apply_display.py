@@ -125,6 +125,19 @@ def summary(result: HostResult, width: int) -> list[Text]:
     return lines
 
 
+def table(results: Sequence[HostResult], untouched: Sequence[str]) -> Table:
+    """Return a line for each of several hosts; ``untouched`` are those whose turn did not come."""
+    shown = Table(box=None, show_header=False, padding=(0, 2))
+    for result in results:
+        failed = f"{len(result.failed)} failed" if result.states else "nothing was applied"
+        outcome = Text(f"{len(result.changed)} changed") if result.succeeded else Text(failed, "red")
+        mark = Text("✓", "green") if result.succeeded else Text("✗", "red")
+        shown.add_row(mark, Text(result.host, "bold"), outcome, f"{result.seconds:.1f} s")
+    for name in untouched:
+        shown.add_row("", Text(name, "bold"), Text("not touched, as a host before it failed", "bright_black"), "")
+    return shown
+
+
 def _changes(result: HostResult, width: int) -> list[Text]:
     """What has changed, by name where it is little; of what would change, the words and lines too."""
     told = result.pending or result.changed

@@ -93,6 +93,14 @@ def _rollback(relay: str, _: Sequence[str]) -> int:
     return main([relay, "--back"])
 
 
+def _status(relay: str, arguments: Sequence[str]) -> int:
+    if "*" in relay and not arguments:
+        from tools.fleet import main
+
+        return main([relay])
+    salt_ssh(relay, ["chatmail_relay.status", *arguments])
+
+
 def _preview(relay: str, arguments: Sequence[str]) -> NoReturn:
     salt_ssh(relay, ["state.apply", ",".join(arguments) or "chatmail", "test=True"])
 
@@ -147,7 +155,7 @@ COMMANDS = {
     "preview": Command("", "what an apply would change", run=_preview),
     "upgrade": Command("", "apply with a way back: where the relay gets worse, all is put back", run=_upgrade),
     "rollback": Command("", "put back what was there before the last upgrade", run=_rollback),
-    "status": Command("", "is it well, and if not, what to do next", "chatmail_relay", ("status",)),
+    "status": Command("", "is it well, and if not, what to do next; for '*' a line a relay", run=_status),
     "watch": Command(
         "[--tell COMMAND]", "tell what got worse with all relays, or well again, once", run=_watch, needs_relay=False
     ),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tools.apply import _Host
+from tools.apply import WAVE, _Host, waves
 from tools.ssh import Target
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -81,6 +81,24 @@ def test_a_target_that_the_roster_lacks_is_an_error_also_beside_one_that_it_has(
     code, said = apply(config_dir, "down", "relai")
     assert code == 1
     assert "matches relai; it has: by-password, down" in said
+
+
+def test_the_first_goes_alone_and_the_others_in_waves(config_dir, tmp_path):
+    names = [f"relay-{letter}" for letter in "abcdefgh"]
+    master = yaml.safe_load((config_dir / "master").read_text()) | {"roster_file": str(tmp_path / "roster")}
+    (tmp_path / "master").write_text(yaml.safe_dump(master))
+    (tmp_path / "roster").write_text(yaml.safe_dump({name: {"host": "127.0.0.1"} for name in [*names, "other"]}))
+    turns = waves(tmp_path, ["relay-d", "relay*"], ["chatmail"])
+    others = [name for name in names if name != "relay-d"]
+    assert turns == [["relay-d"], others[:WAVE], others[WAVE:]]
+
+
+def test_after_a_failure_the_others_keep_what_they_have(config_dir):
+    code, said = apply(config_dir, "down", "by-*")
+    assert code == 1
+    assert "Connection refused" in said
+    assert "✗ down nothing was applied" in said
+    assert "by-password not touched" in said
 
 
 def test_a_password_in_the_roster_is_refused_before_anything_is_sent(config_dir):

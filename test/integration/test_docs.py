@@ -25,6 +25,7 @@ ELSEWHERE = {
     "make venv": (".ci/run", "make test"),
     "./relay init chat.example.org": ("test/unit/tools/test_begin.py", '["chat.example.org"'),
     "./relay 'relay*' apply": ("test/integration/test_ways_to_apply.py", '"relay*",'),
+    "./relay 'relay*' status": ("test/integration/test_apply_command.py", '"tools.fleet", "_*.test"'),
     "./relay watch": ("test/integration/test_status.py", '"tools.watch"'),
     # With a pending upgrade of Debian's it is not well.
     "./relay status": ("test/integration/test_status.py", '"chatmail_relay.status"'),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from test.salt.minion import CHECKOUT
-from tools import relay
+from tools import fleet, relay
 from tools.errors import ApplyError
 
 TWO = "relay:\n  host: 192.0.2.1\nother:\n  host: 192.0.2.2\n"
@@ -39,12 +39,18 @@ def called(tmp_path, monkeypatch) -> list[list[str]]:
         ("preview", "relay state.apply chatmail test=True"),
         ("salt grains.get chatmail", "relay grains.get chatmail"),
         ("relay status", "relay chatmail_relay.status"),
-        ("* status", "* chatmail_relay.status"),
+        ("* dns", "* chatmail_dns.check"),
     ],
 )
 def test_a_word_stands_for_a_function_on_the_relay(words, call, called):
     relay.main(words.split())
     assert called == [call.split()]
+
+
+def test_the_status_of_all_is_a_table(called, monkeypatch):
+    monkeypatch.setattr(fleet, "main", lambda words: {"*": 2}[words[0]])
+    assert relay.main(["*", "status"]) == 2
+    assert called == []
 
 
 def test_of_several_relays_one_must_be_named(called, capsys):
