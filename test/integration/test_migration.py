@@ -73,12 +73,14 @@ def old(lab: Lab) -> Iterator[Host]:
 
 
 @pytest.fixture(scope="module")
-def new(lab: Lab) -> Iterator[Host]:
+def new(lab: Lab, old: Host) -> Iterator[Host]:
     """A bare host with the next release, on which the relay's users are going to have other numbers."""
     host = lab.add(NEW, "trixie")
     set_pillar(lab, host)
-    for name in ("one", "two", "three"):
-        host.run(["useradd", "--system", name])
+    for name in ("vmail", "opendkim"):
+        number = old.run(["id", "-u", name]).stdout.strip()
+        # Where somebody has it already, it is as well.
+        host.run(["useradd", "--system", f"--uid={number}", f"not-{name}"], check=False)
     yield host
     for name in ("www", "mta-sts"):
         lab.withdraw(f"{name}.{DOMAIN}")
