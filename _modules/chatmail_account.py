@@ -116,17 +116,35 @@ def info(address):
     return {**told, "connections": _connections(told["address"])}
 
 
-def ban(address):
+def ban(address, *further):
     """
     Shut an address off: it cannot log in, and mail to and from it is dropped. Its messages stay; its clients
     are disconnected. Returns as ``list`` does. Raises ``CommandExecutionError`` if there is no such address.
+
+    further
+        More addresses. Then a list is returned, and those that are not there are named when all others are banned.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-ssh relay chatmail_account.ban alice1234@chat.example.org
+        salt-ssh relay chatmail_account.ban $(cat FILE)
     """
+    if not further:
+        return _ban(address)
+    told, wrong = [], []
+    for one in (address, *further):
+        try:
+            told.append(_ban(one))
+        except CommandExecutionError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise CommandExecutionError(f"{len(told)} of {len(told) + len(wrong)} are banned. {'; '.join(wrong)}")
+    return told
+
+
+def _ban(address):
     told = _one("ban", address)
     _disconnect(told["address"])
     return told
@@ -158,8 +176,7 @@ def delete(address):
         salt-ssh relay chatmail_account.delete alice1234@chat.example.org
     """
     # Nobody logs in, and nothing comes in, while it goes.
-    told = _one("ban", address)
-    _disconnect(told["address"])
+    told = _ban(address)
     gone = _one("delete", told["address"])
     return gone | {"result": f"{gone['address']} is deleted, with all its messages ({size_text(gone['size'])})."}
 

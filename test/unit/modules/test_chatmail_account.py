@@ -84,6 +84,14 @@ def test_a_ban_ends_the_sessions_of_the_address(host):
     assert host.commands == [["chatmaild.accounts", "ban", "Alice1234@chat.test"], kick, kick]
 
 
+def test_several_are_banned_and_those_that_are_not_there_are_named(host):
+    host.answer["stdout"] = json.dumps(ALICE)
+    assert chatmail_account.ban("alice1234@chat.test", "bob12345@chat.test") == [ALICE, ALICE]
+    with pytest.raises(CommandExecutionError, match=r"^2 of 3 are banned\. 'nobody' is no address"):
+        chatmail_account.ban("alice1234@chat.test", "nobody", "bob12345@chat.test")
+    assert [command[2] for command in host.commands] == ["alice1234@chat.test", "bob12345@chat.test"] * 2
+
+
 def test_sessions_that_do_not_end_are_told(host, monkeypatch):
     host.answer["stdout"] = json.dumps(ALICE)
     host.connections = ["alice1234\t1"] * 1000
