@@ -9,6 +9,7 @@ Under salt-ssh ``status`` runs on the controller (``_wrapper/chatmail_relay.py``
 
 import dataclasses
 import json
+import subprocess
 import time
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from chatmail_reach import destination, judge
 from chatmail_services import MAIL_UNITS, PUBLIC, firewall
 
 RELAY = Path("/etc/chatmail/relay.json")
+# It ends by itself after a minute.
+REACH_S = 120
 
 # In this order: what others stand on comes first.
 CHECKS = (
@@ -133,16 +136,21 @@ def outgoing():
 
 def _reach(*arguments):
     """What ``chatmaild.reach`` finds out; it runs as nobody."""
-    done = __salt__["cmd.run_all"](
+    done = subprocess.run(
         ["/usr/bin/python3", "-P", "-m", "chatmaild.reach", *arguments],
-        runas="nobody",
+        user="nobody",
+        group="nogroup",
+        extra_groups=[],
         cwd="/",
-        env={"PYTHONPATH": "/usr/local/lib/chatmaild", "PYTHONDONTWRITEBYTECODE": "1"},
-        python_shell=False,
+        env={"PYTHONPATH": "/usr/local/lib/chatmaild", "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=REACH_S,
+        check=False,
     )
-    if done["retcode"]:
-        raise CommandExecutionError(" ".join(done["stderr"].strip().splitlines()[-1:]))
-    return json.loads(done["stdout"])
+    if done.returncode:
+        raise CommandExecutionError("; ".join(done.stderr.strip().splitlines()[-1:]) or "chatmaild.reach failed")
+    return json.loads(done.stdout)
 
 
 def ways(destinations):
