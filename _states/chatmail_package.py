@@ -11,7 +11,7 @@ def __virtual__():
     return "chatmail_package"
 
 
-def installed(name, pkgs):
+def installed(name, pkgs, with_later=True):
     """
     Debian packages are installed, and no daemon was started by their installation.
 
@@ -21,11 +21,13 @@ def installed(name, pkgs):
           chatmail_package.installed:
             - pkgs: [postfix]
 
-    The first state of a run that misses one installs what later ones miss too: a transaction of apt's takes seconds,
-    and a relay has a dozen components. Each state tells of its own packages; the first, of those on which they depend.
-
     pkgs
         Names of packages. Versions are Debian's business: security updates arrive by apt.
+    with_later
+        Whether the state, if it is the first of a run that misses a package, installs what later ones miss too: a
+        transaction of apt's takes seconds, and a relay has a dozen components. Each state tells of its own packages;
+        the first, of those on which they depend. Not while the relay may still wait for its DNS records: a package may
+        replace another, as Postfix does exim4.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     missing = __salt__["chatmail_package.missing"](pkgs)
@@ -37,7 +39,7 @@ def installed(name, pkgs):
         )
         return ret
     try:
-        ret["changes"] = _install(pkgs, missing)
+        ret["changes"] = _install(pkgs, missing, with_later)
     except CommandExecutionError as error:
         ret.update(
             result=False,
@@ -50,9 +52,9 @@ def installed(name, pkgs):
     return ret
 
 
-def _install(pkgs, missing):
+def _install(pkgs, missing, with_later):
     """Install ``missing``, those of ``pkgs`` that are; return what the run has changed that no later state tells of."""
-    if missing and FOR_LATER not in __context__:
+    if missing and with_later and FOR_LATER not in __context__:
         __context__[FOR_LATER] = {}
         later = _wanted_later(pkgs)
         try:

@@ -27,10 +27,11 @@ system-remnants-source:
                              "/root/from-cmdeploy"]) }}
 
 # ca-certificates: Postfix verifies other relays. python3-cryptography: our states make keys and certificates on the host.
-# python3-dnspython: they ask the domain's name servers.
+# python3-dnspython: they ask the domain's name servers. Those of all components come when the DNS records are found.
 system-packages:
   chatmail_package.installed:
     - pkgs: [ca-certificates, python3-cryptography, python3-dnspython]
+    - with_later: False
     - reload_modules: True
     - require:
       - file: system-apt-recommends

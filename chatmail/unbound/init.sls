@@ -23,6 +23,7 @@ unbound-bootstrap:
 unbound-packages:
   chatmail_package.installed:
     - pkgs: [unbound, dns-root-data]
+    - with_later: False
 
 unbound-conf:
   file.managed:

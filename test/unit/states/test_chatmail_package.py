@@ -79,6 +79,13 @@ def test_the_first_state_installs_for_all_and_each_tells_of_its_own(testmode, ca
         assert calls == [["opendkim", "coturn", "nginx"]]
 
 
+def test_before_the_records_are_found_nothing_is_installed_for_later(testmode, calls):
+    ret = chatmail_package.installed("p", ["unbound"], with_later=False)
+    assert list(ret["changes"]) == ["unbound"]
+    chatmail_package.installed("a", ["opendkim"])
+    assert calls == ([] if testmode else [["unbound"], ["opendkim", "coturn", "nginx"]])
+
+
 def test_where_that_fails_the_state_whose_package_it_is_says_so(testmode, calls):
     def install(pkgs):
         calls.append(pkgs)
