@@ -77,8 +77,11 @@ def test_mail_waits_while_its_mailbox_cannot_grow(hosts, number):
 
 def test_systemd_starts_each_daemon_again_and_again(hosts):
     for host in hosts:
-        for unit, shown in properties(host, "Restart", "RestartUSec", "StartLimitIntervalUSec"):
-            assert shown in (["always", "1s", "0"], ["on-failure", "1s", "0"]), f"{host.name}: {unit}"
+        for unit, (restart, pause, limit) in properties(host, "Restart", "RestartUSec", "StartLimitIntervalUSec"):
+            assert restart in ("always", "on-failure"), f"{host.name}: {unit}"
+            assert pause == "1s", f"{host.name}: {unit}"
+            # Where it crashes at each start, another answers in its place for minutes (test_https_delivery).
+            assert limit == ("30s" if unit == "chatmail-transport.service" else "0"), f"{host.name}: {unit}"
 
 
 def test_systemd_does_not_wait_long_for_the_pid_file_of_a_process_that_was_killed(hosts):

@@ -28,8 +28,8 @@ def own_file_system(host: Host) -> Iterator[None]:
     sockets, services = units(host, "socket", "active"), units(host)
     # Killed, as Postfix and nginx take seconds to stop.
     stop = f"--signal=KILL --kill-whom=all {' '.join(services)}; systemctl stop {' '.join(sockets + services)}"
-    # A service takes the sockets that are there when it starts.
-    start = f"{' '.join(sockets)} && systemctl start {' '.join(services)}"
+    # A service takes the sockets that are there when it starts. What was killed often may be started all the same.
+    start = f"{' '.join(sockets)} && systemctl reset-failed && systemctl start {' '.join(services)}"
     _shell(
         host,
         f"""
