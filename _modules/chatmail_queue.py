@@ -102,7 +102,11 @@ def list_(limit=50):
     """
     lines = summary(_messages())[: int(limit)]
     named = [line["destination"] for line in lines if chatmail_reach.DESTINATION.fullmatch(line["destination"])]
-    ways = __salt__["chatmail_relay.ways"](named)
+    try:
+        ways = __salt__["chatmail_relay.ways"](named)
+    except CommandExecutionError:
+        # A host with an older version of the services, which an upgrade asks for its status before it begins.
+        ways = {}
     for line in lines:
         known, reason = ways.get(line["destination"]), line.pop("reason")
         # The last column is the one that is wrapped.

@@ -60,6 +60,16 @@ def test_each_line_has_the_way_and_why_it_is_not_https(queue, monkeypatch):
     assert chatmail_queue.list_(limit=1) == [dead]
 
 
+def test_where_the_ways_cannot_be_told_the_queue_is(queue, monkeypatch):
+    def ways(_):
+        raise CommandExecutionError("No module named chatmaild.reach")
+
+    monkeypatch.setattr(chatmail_queue, "__salt__", {"chatmail_relay.ways": ways}, raising=False)
+    dead, slow = chatmail_queue.list_()
+    assert (dead["messages"], slow["messages"]) == (3, 2)
+    assert (dead["way"], slow["way"]) == ("SMTP", "SMTP")
+
+
 def test_nothing_is_kept_of_many_messages_but_numbers():
     messages = (message(str(n), f"x@{n % 3}.test", reason=f"reason {n}") for n in range(5000))
     lines = chatmail_queue.summary(messages)
