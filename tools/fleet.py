@@ -14,11 +14,11 @@ from rich.text import Text
 from tools.apply_progress import printable
 from tools.errors import ApplyError
 from tools.ssh import answers
-from tools.watch import STATUS_TIMEOUT_S, statuses
+from tools.watch import AWAY, STATUS_TIMEOUT_S, statuses, why_away
 
-LEVELS = ("ok", "note", "warning", "error", "away")
+LEVELS = ("ok", "note", "warning", "error", AWAY)
 """From well to worst; ``away`` is a relay that could not be asked."""
-COLORS = {"ok": "green", "note": "", "warning": "yellow", "error": "red", "away": "red"}
+COLORS = {"ok": "green", "note": "", "warning": "yellow", "error": "red", AWAY: "red"}
 FORMULA = Path(__file__).parents[1] / "FORMULA"
 
 
@@ -42,11 +42,14 @@ def relay_of(name: str, said: object, grain: object) -> Relay:
     """Return how a relay is, by what salt-ssh says of its status and of its grain ``chatmail``."""
     facts = grain if isinstance(grain, Mapping) else {}
     version, applied = (printable(str(facts.get(key) or "")) for key in ("version", "applied"))
-    if isinstance(said, Mapping) and said.get("level") in LEVELS and isinstance(said.get("findings"), Sequence):
+    if text := why_away(said):
+        return Relay(name, AWAY, (printable(text),), version, applied)
+    try:
         findings = tuple(printable(str(finding["what"])) for finding in said["findings"])
-        return Relay(name, said["level"], findings, version, applied)
-    text = said.get("stderr") or said.get("_error") if isinstance(said, Mapping) else said
-    return Relay(name, "away", (printable(" ".join(str(text).split())),), version, applied)
+        level = LEVELS[LEVELS.index(said["level"])]
+    except (LookupError, TypeError, ValueError):
+        return Relay(name, AWAY, ("what it says is no status",), version, applied)
+    return Relay(name, level, findings, version, applied)
 
 
 def look(config_dir: Path, relays: str) -> list[Relay]:
@@ -102,7 +105,7 @@ def main(words: Sequence[str] | None = None) -> int:
     version = yaml.safe_load(FORMULA.read_text())["version"]
     console.print(table(found, version))
     worst = LEVELS.index(found[0].level)
-    if behind := sum(relay.version != version for relay in found if relay.level != "away"):
+    if behind := sum(relay.version != version for relay in found if relay.level != AWAY):
         console.print(f"{behind} of {len(found)} have not the version of this checkout, {version}: ./relay NAME apply")
     if worst > LEVELS.index("note"):
         console.print(f"What to do: ./relay {found[0].name} status")

@@ -55,16 +55,23 @@ def _asked_alone(config_dir: Path, relay: str) -> object:
         return str(error)
 
 
+def why_away(said: object) -> str:
+    """Return why ``said``, what salt-ssh says of a relay's status, is none; empty where it is one."""
+    if isinstance(said, Mapping) and "findings" in said:
+        return ""
+    # Under --static a function's result is the value itself; a host that was not reached has a text, or stderr.
+    text = said.get("stderr") or said.get("_error") if isinstance(said, Mapping) else said
+    return " ".join(str(text).split()) or "no answer"
+
+
 def faults(said: object) -> dict[str, str]:
     """
     Return what is wrong with a relay: by a key that stays the same while the fault does, what it is and what to do.
 
     ``said`` is what salt-ssh says of its status.
     """
-    # Under --static a function's result is the value itself; a host that was not reached has a text, or stderr.
-    if not isinstance(said, Mapping) or "findings" not in said:
-        text = said.get("stderr") or said.get("_error") if isinstance(said, Mapping) else said
-        return {AWAY: f"it cannot be asked for its status: {' '.join(str(text).split())}"[:TEXT_LIMIT]}
+    if text := why_away(said):
+        return {AWAY: f"it cannot be asked for its status: {text}"[:TEXT_LIMIT]}
     return {
         "/".join(str(finding.get(part, "")) for part in ("check", "kind", "unit")): _text(finding)
         for finding in said["findings"]

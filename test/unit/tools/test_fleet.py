@@ -73,6 +73,11 @@ def test_who_has_another_version_is_behind(asked, capsys):
     assert "2 of 2 have not the version of this checkout" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize("said", [{"level": "ok", "findings": 5}, {"level": [], "findings": []}, {"findings": [{}]}])
+def test_an_answer_that_is_no_status_is_told_as_one_that_did_not_come(said):
+    assert fleet.relay_of("a", said, None).level == "away"
+
+
 def test_without_an_answer_about_versions_the_rest_is_told(asked, tmp_path):
     asked({"a": status("ok")}, ApplyError("one hangs"))
     assert fleet.look(tmp_path, "*") == [fleet.Relay("a", "ok", ())]
