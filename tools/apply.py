@@ -165,8 +165,13 @@ def waves(config_dir: Path, targets: Sequence[str], sls: Sequence[str]) -> list[
     if len(targets) == 1 and not GLOB.intersection(targets[0]):
         return [list(targets)]
     ssh = client(config_dir, targets, sls)
-    ssh.fsclient.destroy()
-    order = dict.fromkeys(name for target in targets for name in fnmatch.filter(ssh.targets, target))
+    try:
+        order = dict.fromkeys(name for target in targets for name in fnmatch.filter(ssh.targets, target))
+        # What is wrong in the roster is said before anything is applied.
+        for name in order:
+            Target.of(ssh, name)
+    finally:
+        ssh.fsclient.destroy()
     first, *others = order
     return [[first], *(others[begin : begin + WAVE] for begin in range(0, len(others), WAVE))]
 

@@ -31,6 +31,7 @@ def config_dir(tmp_path_factory) -> Path:
     }
     roster = {
         "down": {"host": "127.0.0.1", "port": closed_port, "user": "root"},
+        "down-too": {"host": "127.0.0.1", "port": closed_port, "user": "root"},
         "by-password": {"host": "127.0.0.1", "port": closed_port, "user": "root", "passwd": "x"},
     }
     (root / "master").write_text(yaml.safe_dump(master))
@@ -94,11 +95,17 @@ def test_the_first_goes_alone_and_the_others_in_waves(config_dir, tmp_path):
 
 
 def test_after_a_failure_the_others_keep_what_they_have(config_dir):
-    code, said = apply(config_dir, "down", "by-*")
+    code, said = apply(config_dir, "down", "down-*")
     assert code == 1
     assert "Connection refused" in said
     assert "✗ down nothing was applied" in said
-    assert "by-password not touched" in said
+    assert "down-too not touched" in said
+
+
+def test_what_is_wrong_with_a_later_one_is_said_before_the_first_begins(config_dir):
+    code, said = apply(config_dir, "down", "by-*")
+    assert code == 1
+    assert said.startswith("✗ by-password: the roster has a password")
 
 
 def test_a_password_in_the_roster_is_refused_before_anything_is_sent(config_dir):
