@@ -19,7 +19,8 @@ from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
-ACCOUNTS = ["/usr/bin/python3", "-P", "-m", "chatmaild.accounts"]
+from chatmail_services import ask
+
 LOCK = Path("/run/chatmail-probe.lock")
 # For each answer of a daemon, and for the message to arrive.
 PATIENCE_S = 10
@@ -33,21 +34,7 @@ def __virtual__():
 
 def _accounts(command):
     """Have the relay's own program make or remove the addresses; it runs as vmail."""
-    done = subprocess.run(
-        [*ACCOUNTS, command],
-        user="vmail",
-        group="vmail",
-        extra_groups=[],
-        cwd="/",
-        env={"PYTHONPATH": "/usr/local/lib/chatmaild", "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    if done.returncode:
-        raise CommandExecutionError("; ".join(done.stderr.strip().splitlines()[-1:]) or "chatmaild.accounts failed")
-    return json.loads(done.stdout)
+    return ask("accounts", command, user="vmail", group="vmail")
 
 
 def _packet(tag, body):

@@ -9,7 +9,6 @@ Under salt-ssh ``status`` runs on the controller (``_wrapper/chatmail_relay.py``
 
 import dataclasses
 import json
-import subprocess
 import time
 from pathlib import Path
 
@@ -25,11 +24,9 @@ from chatmail_checks_attacks import ATTACKS
 from chatmail_checks_backup import BACKUP
 from chatmail_checks_network import OUTGOING, addresses_of
 from chatmail_reach import destination, judge
-from chatmail_services import MAIL_UNITS, PUBLIC, firewall
+from chatmail_services import MAIL_UNITS, PUBLIC, ask, firewall
 
 RELAY = Path("/etc/chatmail/relay.json")
-# It ends by itself after a minute.
-REACH_S = 120
 
 # In this order: what others stand on comes first.
 CHECKS = (
@@ -136,21 +133,7 @@ def outgoing():
 
 def _reach(*arguments):
     """What ``chatmaild.reach`` finds out; it runs as nobody."""
-    done = subprocess.run(
-        ["/usr/bin/python3", "-P", "-m", "chatmaild.reach", *arguments],
-        user="nobody",
-        group="nogroup",
-        extra_groups=[],
-        cwd="/",
-        env={"PYTHONPATH": "/usr/local/lib/chatmaild", "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=REACH_S,
-        check=False,
-    )
-    if done.returncode:
-        raise CommandExecutionError("; ".join(done.stderr.strip().splitlines()[-1:]) or "chatmaild.reach failed")
-    return json.loads(done.stdout)
+    return ask("reach", *arguments, user="nobody", group="nogroup")
 
 
 def ways(destinations):

@@ -3,10 +3,15 @@ The relay's units of systemd: what does not work without each, where it listens,
 """
 
 import dataclasses
+import json
 import subprocess
 from collections.abc import Callable
 
+from salt.exceptions import CommandExecutionError
+
 COMMAND_S = 30
+# The slowest of our own ends by itself after a minute.
+PROGRAM_S = 120
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,6 +202,32 @@ def run(argv):
         return subprocess.CompletedProcess(argv, 127, "", f"{argv[0]} is not installed")
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(argv, 124, "", f"{argv[0]} does not end within {COMMAND_S} s")
+
+
+def ask(program, *arguments, user, group):
+    """
+    Run a program of chatmaild's (its module, such as ``accounts``) as a user and group, and return what it prints.
+
+    That is JSON. Raises ``CommandExecutionError`` with the last line of its errors.
+    """
+    try:
+        done = subprocess.run(
+            ["/usr/bin/python3", "-P", "-m", f"chatmaild.{program}", *arguments],
+            user=user,
+            group=group,
+            extra_groups=[],
+            cwd="/",
+            env={"PYTHONPATH": "/usr/local/lib/chatmaild", "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            timeout=PROGRAM_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CommandExecutionError(f"chatmaild.{program} does not end within {PROGRAM_S} s") from error
+    if done.returncode:
+        raise CommandExecutionError("; ".join(done.stderr.strip().splitlines()[-1:]) or f"chatmaild.{program} failed")
+    return json.loads(done.stdout)
 
 
 def unit_states(names):
