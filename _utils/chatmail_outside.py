@@ -39,6 +39,8 @@ STUN_REQUEST, STUN_SUCCESS = 0x0001, 0x0101
 STUN_REPEATS_S = (0.5, 1, 2)
 # This machine has no way there, and the relay none of the blame.
 _NO_WAY = {errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+# What routers and firewalls answer in the host's place (RFC 1812 section 5.2.7.1).
+_UNREACHABLE = {errno.EHOSTUNREACH, errno.EACCES}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +98,8 @@ def _look_at(address, port, name, certificate):
         return Seen(address, port, "closed", "no answer")
     except OSError as error:
         why = one_line(error.strerror or str(error))
+        if error.errno in _UNREACHABLE:
+            return Seen(address, port, "closed", why)
         return Seen(address, port, "no-way" if error.errno in _NO_WAY else "other", why)
     return Seen(address, port, "open")
 
@@ -157,9 +161,11 @@ def judge(seen):
             level = worst(PUBLIC[one.port].level for one in closed)
             what = f"closed from outside at {address}: {_ports(closed)} ({'; '.join(effects)})"
             found.append(Finding(level, "port-closed", what, _do(closed)))
-        for one in (one for one in group if one.state == "other"):
-            what = f"port {one.port} of {address} does not answer as the relay does: {one.why}"
-            do = f"does {address} lead to this host, and does nothing in between answer in its place?"
+        others = [one for one in group if one.state == "other"]
+        for why in dict.fromkeys(one.why for one in others):
+            ports = _ports(one for one in others if one.why == why)
+            what = f"{address} does not answer as the relay does: {why} ({ports})"
+            do = f"see that {address} leads to this host, and that nothing in between answers in its place"
             found.append(Finding("error", "port-of-another", what, do))
     untried = [one for one in seen if one.state == "no-way"]
     remarks = dict.fromkeys(
@@ -187,9 +193,9 @@ def added(found, seen):
     return found | {"level": level, "checks": [*found["checks"], line], "findings": findings}
 
 
-def _ports(closed):
+def _ports(seen):
     """Ports by transport, such as ``TCP 25 143, UDP 3478``."""
-    kinds = itertools.groupby(sorted(closed, key=lambda one: one.port.partition("/")[2]), lambda one: one.port[-3:])
+    kinds = itertools.groupby(sorted(seen, key=lambda one: one.port.partition("/")[2]), lambda one: one.port[-3:])
     return ", ".join(
         f"{kind.upper()} {' '.join(sorted((one.port.partition('/')[0] for one in group), key=int))}"
         for kind, group in kinds

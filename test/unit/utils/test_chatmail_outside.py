@@ -1,6 +1,7 @@
 """What a relay looks like from another machine, and what is made of it."""
 
 import datetime
+import errno
 import hashlib
 import socket
 import ssl
@@ -68,10 +69,11 @@ def test_an_address_to_which_no_way_leads_from_here_is_no_finding():
     assert (says, findings) == ("8 ports answer at 192.0.2.1; not tried: 2001:db8::1", [])
 
 
-def test_a_port_that_answers_as_another_is_named():
-    (finding,) = judge(seen(tcp443="other"))[1]
+def test_ports_that_answer_as_another_does_are_named_together():
+    (finding,) = judge(seen(tcp443="other", tcp993="other"))[1]
     assert (finding.level, finding.kind) == ("error", "port-of-another")
-    assert "port 443/tcp of 192.0.2.1 does not answer as the relay does: why" in finding.what
+    assert finding.what == "192.0.2.1 does not answer as the relay does: why (TCP 443 993)"
+    assert finding.do.startswith("see that 192.0.2.1 leads to this host")
 
 
 def test_a_status_gets_worse_by_what_is_seen():
@@ -154,6 +156,16 @@ def test_a_port_of_tls_has_to_serve_the_relays_certificate(monkeypatch, tmp_path
     with tls_server(tmp_path) as (port, _):
         one = looked(monkeypatch, f"{port}/tcp", "tls", "00" * 32)
     assert (one["state"], one["why"]) == ("other", "another certificate than the relay's")
+
+
+@pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.EACCES])
+def test_what_a_router_answers_in_the_place_of_a_host_is_a_closed_port(monkeypatch, number):
+    def refused(*_):
+        raise OSError(number, "No route to host")
+
+    monkeypatch.setattr(socket, "create_connection", refused)
+    (one,) = look({"name": "_one.test", "addresses": ["192.0.2.1"], "ports": ["80/tcp"], "certificate": None})
+    assert (one["state"], one["why"]) == ("closed", "No route to host")
 
 
 def test_turn_has_to_answer_a_binding_request_with_its_transaction():
