@@ -27,6 +27,8 @@ DIFF_COLORS = {"+": "green", "-": "red", "@": "cyan"}
 RENDERING = "rendering the states"
 """What the controller does until the first state starts."""
 ZONE_LINE = re.compile(r"\S+ +\d+ +IN ")
+COPIED = re.compile("`[^`]+`")
+_SPACE = "\N{NO-BREAK SPACE}"
 WRAPPING = {"break_long_words": False, "break_on_hyphens": False, "replace_whitespace": False}
 
 
@@ -188,11 +190,17 @@ def _longest(states: Sequence[StateResult], width: int) -> str:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """Wrap each line of a text, keeping its own line breaks; lines of a zone file are copied, and stay whole."""
+    """
+    Wrap each line of a text, keeping its own line breaks.
+
+    What is copied stays whole: lines of a zone file, and what stands in backquotes.
+    """
     wrapped = []
     for line in text.splitlines():
         if ZONE_LINE.match(line):
             wrapped.append(line)
         else:
-            wrapped += textwrap.wrap(line, max(width, 20), **WRAPPING) or [""]
+            whole = COPIED.sub(lambda copied: copied[0].replace(" ", _SPACE), line)
+            parts = textwrap.wrap(whole, max(width, 20), **WRAPPING) or [""]
+            wrapped += [part.replace(_SPACE, " ") for part in parts]
     return wrapped

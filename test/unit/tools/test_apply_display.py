@@ -123,6 +123,13 @@ def test_lines_of_a_zone_file_stay_whole():
     assert f"      {line}" in shown(HostResult("relay", (failed(f"Enter:\n{line}"),), (), 3.0)).splitlines()
 
 
+def test_what_is_to_be_copied_is_not_broken():
+    comment = "a site of its own is in the way on this host: set `takeover: true` in the pillar"
+    said = shown(HostResult("relay", (failed(comment),), (), 3.0), width=56)
+    assert "`takeover: true`" in said
+    assert max(map(len, said.splitlines())) <= 56
+
+
 def test_states_that_were_not_run_are_only_counted():
     states = (failed("broken"), *(failed("One or more requisite failed: x", f"s{n}") for n in range(3)))
     text = shown(HostResult("relay", states, (), 3.0))
