@@ -2,7 +2,8 @@
 
 Postfix itself counts by address (anvil(8)), of which a customer with IPv6 has as many as they like; it knows networks
 since version 3.8. It asks here by the protocol of SMTPD_POLICY_README, and tells the limit as `policy_context`. What is
-counted are the kernel's sockets, so nothing has to be remembered or told at the end of a connection.
+counted are the kernel's sockets, so nothing has to be told at the end of a connection; what is remembered is who of port
+443 speaks with Postfix.
 
 Each connection may have a message of the largest size in a file until it is complete, so the less room a disk has, the
 fewer connections there are for a network: never could it fill more than a part of what is free.
@@ -40,6 +41,8 @@ LEAST_SHARE = 10
 REPORT_SECONDS = 60
 REPORTED_MAX = 20  # networks, those refused most often
 PASSES = "DUNNO"
+# nginx has browsers and IMAP clients there, too: of its connections only those count for which Postfix has asked.
+MULTIPLEXED = 443
 # Local and remote address and port, state: established, or closed by the client alone (proc(5), tcp_states.h).
 _SOCKET = re.compile(r"^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) ([0-9A-F]{8,32}):([0-9A-F]{4}) 0[18] ", re.MULTILINE)
 _NUMBER = re.compile("[0-9]{1,9}")
@@ -167,10 +170,12 @@ class Shares:
     def _count(self) -> None:
         self._counted_at = self._clock()
         self._grown.clear()
-        self._held.clear()
+        known, self._held = self._held, defaultdict(set)
         for port, client in established(self._read(), self._ports):
             if place := place_of(client.address):
-                self._held[Crowd(port, place.network)].add(client)
+                crowd = Crowd(port, place.network)
+                if port != MULTIPLEXED or client in known.get(crowd, ()):
+                    self._held[crowd].add(client)
 
 
 async def _request(reader: asyncio.StreamReader) -> dict[str, str]:

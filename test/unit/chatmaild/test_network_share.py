@@ -82,6 +82,16 @@ def test_each_port_is_counted_by_itself():
     assert shares.decide(asked("192.0.2.1", port=465)) == PASSES
 
 
+def test_of_port_443_only_those_count_for_which_postfix_has_asked():
+    held = [("192.0.2.1", 443, "01")] * 5
+    moment = itertools.count(step=network_share.STALE_SECONDS)
+    shares = shares_of(lambda: table(*held), clock=lambda: next(moment))
+    answers = [shares.decide(asked("192.0.2.1", 443, client_port=number)) for number in (1, 2, 3)]
+    assert answers == [PASSES, PASSES, REFUSED]
+    held.clear()
+    assert shares.decide(asked("192.0.2.1", 443)) == PASSES
+
+
 def test_connections_that_are_closed_do_not_count_those_closed_by_the_client_alone_do():
     shares = shares_of(lambda: table(*[("192.0.2.1", 25, "06")] * 3, *[("192.0.2.1", 465, "08")] * 3))
     assert shares.decide(asked("192.0.2.1")) == PASSES
