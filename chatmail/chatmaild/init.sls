@@ -189,7 +189,7 @@ chatmaild-{{ service }}-service:
       - file: chatmaild-{{ service | replace("chatmail-", "") }}-settings
       {%- endif %}
       - file: chatmaild-{{ service }}-unit
-      - module: chatmaild-drop-ins
+      - chatmail_units: chatmaild-drop-ins
 {% endfor %}
 
 # It listens by itself: while it is away, Postfix lets all pass.
@@ -212,7 +212,7 @@ chatmaild-network-share-service:
     - watch:
       - file: chatmaild-source
       - file: chatmaild-network-share-unit
-      - module: chatmaild-drop-ins
+      - chatmail_units: chatmaild-drop-ins
 
 {{ remnants("chatmaild", units=["doveauth-dictproxy.service", "filtermail-transport.service"]) }}
 

@@ -167,7 +167,7 @@ dovecot-service:
     - reload: True
     - require:
       - cmd: dovecot-postfix-spool
-      - module: dovecot-drop-ins
+      - chatmail_units: dovecot-drop-ins
       - user: system-vmail-user
     - watch:
       - file: dovecot-auth

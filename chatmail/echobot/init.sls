@@ -79,7 +79,7 @@ echobot-service:
       - file: chatmaild-source
       - file: chatmaild-echobot-settings
       - file: echobot-unit
-      - module: echobot-drop-ins
+      - chatmail_units: echobot-drop-ins
 
 echobot-link:
   chatmail_echobot.invites:

@@ -64,7 +64,7 @@ iroh_relay-service:
       - chatmail_binary: iroh_relay-program
       - file: iroh_relay-conf
       - file: iroh_relay-unit
-      - module: iroh_relay-drop-ins
+      - chatmail_units: iroh_relay-drop-ins
 {% else %}
 iroh_relay-service:
   service.dead:

@@ -42,7 +42,7 @@ monitoring-service:
       - chatmail_package: monitoring-packages
       - file: monitoring-programs
       - file: monitoring-unit
-      - module: monitoring-drop-ins
+      - chatmail_units: monitoring-drop-ins
 {% else %}
 monitoring-off:
   service.dead:

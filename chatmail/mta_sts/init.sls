@@ -43,4 +43,4 @@ mta_sts-service:
     - enable: True
     - watch:
       - file: mta_sts-conf
-      - module: mta_sts-drop-ins
+      - chatmail_units: mta_sts-drop-ins

@@ -83,7 +83,7 @@ nginx-restart:
   cmd.run:
     - name: systemctl try-restart nginx
     - onchanges:
-      - module: nginx-drop-ins
+      - chatmail_units: nginx-drop-ins
 
 # A reload keeps the mail sessions that came by port 443.
 nginx-service:

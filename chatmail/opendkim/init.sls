@@ -118,5 +118,5 @@ opendkim-service:
     - enable: True
     - watch:
       - file: opendkim-conf
-      - module: opendkim-drop-ins
+      - chatmail_units: opendkim-drop-ins
 {% endif %}

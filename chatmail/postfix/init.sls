@@ -61,7 +61,7 @@ postfix-sasl-service:
     - watch:
       - file: chatmaild-source
       - file: postfix-sasl-unit
-      - module: postfix-drop-ins
+      - chatmail_units: postfix-drop-ins
 
 # The maps come first: main.cf names them.
 {% for map in ["login_map", "submission_header_cleanup", "lmtp_header_cleanup", "smtp_tls_policy_map"] %}
@@ -179,7 +179,7 @@ postfix-service:
       - service: chatmaild-chatmail-transport-service
       - service: postfix-sasl-service
     - watch:
-      - module: postfix-drop-ins
+      - chatmail_units: postfix-drop-ins
       - file: unbound-resolv-conf
       - tls-certificate
 {%- endif %}

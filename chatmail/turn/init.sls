@@ -68,7 +68,7 @@ turn-service:
       - chatmail_turn: turn-secret
       - file: turn-conf
       - file: turn-coturn.service.d/10-chatmail.conf
-      - module: turn-drop-ins
+      - chatmail_units: turn-drop-ins
 
 turn-socket:
   chatmail_socket.listening:
@@ -87,4 +87,4 @@ turn-credentials-service:
       - chatmail_turn: turn-secret
       - file: chatmaild-source
       - file: turn-chatmail-turn.service
-      - module: turn-drop-ins
+      - chatmail_units: turn-drop-ins

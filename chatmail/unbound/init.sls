@@ -89,7 +89,7 @@ unbound-service:
     - watch:
       - file: unbound-conf
       - file: unbound-conf-chatmail
-      - module: unbound-drop-ins
+      - chatmail_units: unbound-drop-ins
 
 unbound-answers:
   chatmail_resolver.serving:

@@ -99,6 +99,20 @@ def test_a_plugin_that_cannot_be_built_leaves_dovecot_working_and_no_compiler(la
     new_user(one)
 
 
+def test_a_drop_in_that_a_killed_apply_wrote_is_read_by_the_next(lab, one_host):
+    def umask() -> str:
+        return one_host.run(["systemctl", "show", "--property=UMask", "dovecot"]).stdout.strip()
+
+    usual, drop_in = umask(), "/etc/systemd/system/dovecot.service.d/00-chatmail-sandbox.conf"
+    ours = one_host.read(drop_in)
+    one_host.write(drop_in, "[Service]\nUMask=0123\n")
+    one_host.run(["systemctl", "daemon-reload"])
+    one_host.write(drop_in, ours)
+    assert umask() == "UMask=0123" != usual
+    assert apply(lab, one_host)["dovecot-drop-ins"]["changes"]
+    assert umask() == usual
+
+
 def test_packages_that_a_killed_build_left_are_purged_and_no_others(lab, relay):
     relay.run(["apt-get", "-qq", "install", "--no-install-recommends", LEFTOVER], timeout=120)
     relay.write("/var/lib/chatmail/dovecot-build-packages", f"{LEFTOVER}\n")

@@ -2,8 +2,8 @@
 
 Postfix itself counts by address (anvil(8)), of which a customer with IPv6 has as many as they like; it knows networks
 since version 3.8. It asks here by the protocol of SMTPD_POLICY_README, and tells the limit as `policy_context`. What is
-counted are the kernel's sockets, so nothing has to be told at the end of a connection; what is remembered is who of port
-443 speaks with Postfix.
+counted are the kernel's sockets, so nobody need tell of the end of a connection; what is remembered is who of port 443
+speaks with Postfix.
 
 Each connection may have a message of the largest size in a file until it is complete, so the less room a disk has, the
 fewer connections there are for a network: never could it fill more than a part of what is free.

@@ -1,0 +1,42 @@
+"""Whether systemd has read the drop-ins of services as they are on disk (systemd.unit(5))."""
+
+import subprocess
+import time
+from pathlib import Path
+
+UNIT_FILES = Path("/etc/systemd/system")
+
+
+def __virtual__():
+    return "chatmail_units"
+
+
+def unread(services):
+    """
+    Return the paths (list) of drop-ins that changed after systemd has read its units; where one was removed, that of
+    its directory.
+
+    services
+        Names of services, without ``.service``.
+
+    systemd's own NeedDaemonReload does not tell of the first drop-in of a unit.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-ssh relay chatmail_units.unread '[dovecot]'
+    """
+    shown = subprocess.run(
+        ["systemctl", "show", "--value", "--property=UnitsLoadTimestampMonotonic"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    read_at = time.time() - time.monotonic() + int(shown.stdout) / 1e6
+    files = []
+    for service in services:
+        drop_ins = UNIT_FILES / f"{service}.service.d"
+        files += [drop_ins, *sorted(drop_ins.glob("*.conf"))]
+    return [str(path) for path in files if path.exists() and path.stat().st_ctime > read_at]
