@@ -112,8 +112,8 @@ move-killed: $(TESTS) lab-deps     ## a relay moves to a new host while the move
 storm: $(TESTS) lab-up   ## mail while daemons and hosts are killed, then full disks and the like: make storm [MESSAGES=10000] [SEED=]
 	$(PY) -m test.storm $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(SEED),--seed $(SEED))
 
-first-hour: $(TESTS) lab-deps  ## docs/first-relay.md, command by command, on a bare host: from clone to two clients that talk
-	$(PY) -m test.first_hour
+first-hour: $(TESTS) lab-deps  ## docs/first-relay.md, command by command, on bare or other hosts, to two clients that talk: [KINDS=all]
+	$(PY) -m test.first_hour $(KINDS)
 
 lab-deps: $(TESTS)   ## what the lab and its tests need from Debian
 	$(LAB) deps

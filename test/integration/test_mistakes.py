@@ -158,10 +158,14 @@ MISTAKES: dict[str, tuple[Callable[[Operator], object], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_in_few_lines_that_say_what_to_do(operator, mistake):
+def test_a_mistake_is_told_in_few_lines_that_say_what_to_do(lab, operator, mistake):
+    """What is printed is kept in build/mistakes, for people to read."""
     make, told = MISTAKES[mistake]
     make(operator)
     done = operator.apply()
+    kept = lab.layout.checkout / "build/mistakes" / f"{mistake.replace(' ', '-')}.txt"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(f"{mistake}\n\n{done.stdout}\nexit code {done.returncode}\n")
     # Lines are broken at the width of the terminal.
     said = " ".join(done.stdout.split())
     assert told.format(dir=operator.directory, address=operator.host.ipv4) in said
