@@ -46,7 +46,7 @@ def paths(states: Iterable[StateResult]) -> list[str]:
 
 def units(states: Iterable[StateResult]) -> list[str]:
     """Return the units of systemd that an apply with these states may start, stop, enable or mask."""
-    return sorted({state.name for state in states if state.function.startswith("service.")})
+    return sorted({state.name for state in states if state.function.startswith("chatmail_service.")})
 
 
 def worse(before: Sequence[Mapping], after: Sequence[Mapping]) -> list[Mapping]:

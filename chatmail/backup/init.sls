@@ -69,7 +69,7 @@ backup-settings:
     - mode: '0644'
 
 {{ unit | replace("chatmail-", "") }}-timer:
-  service.running:
+  chatmail_service.running:
     - name: {{ unit }}.timer
     - enable: True
     - require:
@@ -79,13 +79,9 @@ backup-settings:
 {% endfor %}
 {%- else %}
 backup-timers:
-  service.dead:
+  chatmail_service.dead:
     - names: [chatmail-backup.timer, chatmail-backup-check.timer]
     - enable: False
-    # Without it test=True tells of a service that is not there as one to be stopped.
-    - onlyif:
-      - fun: service.available
-        args: [chatmail-backup.timer]
 
 backup-absent:
   file.absent:
@@ -97,5 +93,5 @@ backup-absent:
       {%- endfor %}
       - /etc/chatmail/backup.toml
     - require:
-      - service: backup-timers
+      - chatmail_service: backup-timers
 {%- endif %}

@@ -177,7 +177,7 @@ chatmaild-sockets:
 {% for service in services %}
 # Salt reloads systemd's units before it starts a service whose unit has changed.
 chatmaild-{{ service }}-service:
-  service.running:
+  chatmail_service.running:
     - name: {{ service }}
     - enable: True
     - require:
@@ -204,7 +204,7 @@ chatmaild-network-share-unit:
     - mode: '0644'
 
 chatmaild-network-share-service:
-  service.running:
+  chatmail_service.running:
     - name: chatmail-network-share
     - enable: True
     - require:

@@ -102,7 +102,7 @@ dovecot-index-directory:
     - require:
       - user: system-vmail-user
     - require_in:
-      - service: dovecot-service
+      - chatmail_service: dovecot-service
 {%- else -%}
 dovecot-index-tmpfiles:
   file.absent:
@@ -148,19 +148,19 @@ dovecot-{{ file | replace(".", "-") }}:
 
 {% if settings.disable_mail -%}
 dovecot-service:
-  service.dead:
+  chatmail_service.dead:
     - name: dovecot
     - enable: False
 
 dovecot-masked:
-  service.masked:
+  chatmail_service.masked:
     - name: dovecot
     - require:
-      - service: dovecot-service
+      - chatmail_service: dovecot-service
 {%- else -%}
 # A reload keeps the sessions; Dovecot reads the certificate then, too.
 dovecot-service:
-  service.running:
+  chatmail_service.running:
     - name: dovecot
     - enable: True
     - unmask: True
@@ -181,5 +181,5 @@ dovecot-current:
   chatmail_dovecot.current:
     - name: dovecot
     - require:
-      - service: dovecot-service
+      - chatmail_service: dovecot-service
 {%- endif %}

@@ -69,7 +69,7 @@ echobot-unit:
 
 # It has started when it has logged in.
 echobot-service:
-  service.running:
+  chatmail_service.running:
     - name: echobot
     - enable: True
     - require:
@@ -84,14 +84,10 @@ echobot-service:
 echobot-link:
   chatmail_echobot.invites:
     - require:
-      - service: echobot-service
+      - chatmail_service: echobot-service
 {% else %}
 echobot-service:
-  service.dead:
+  chatmail_service.dead:
     - name: echobot
     - enable: False
-    # Without it test=True tells of a service that is not there as one to be stopped.
-    - onlyif:
-      - fun: service.available
-        args: [echobot]
 {% endif %}

@@ -55,7 +55,7 @@ iroh_relay-unit:
     - mode: '0644'
 
 iroh_relay-service:
-  service.running:
+  chatmail_service.running:
     - name: iroh-relay
     - enable: True
     - require:
@@ -67,11 +67,7 @@ iroh_relay-service:
       - chatmail_units: iroh_relay-drop-ins
 {% else %}
 iroh_relay-service:
-  service.dead:
+  chatmail_service.dead:
     - name: iroh-relay
     - enable: False
-    # Without it test=True tells of a service that is not there as one to be stopped.
-    - onlyif:
-      - fun: service.available
-        args: [iroh-relay]
 {% endif %}

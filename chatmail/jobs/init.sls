@@ -50,7 +50,7 @@ jobs-{{ job }}-timer-unit:
     - mode: '0644'
 
 jobs-{{ job }}-timer:
-  service.running:
+  chatmail_service.running:
     - name: chatmail-{{ job }}.timer
     - enable: True
     - require:
@@ -60,13 +60,9 @@ jobs-{{ job }}-timer:
 {% endfor %}
 {%- if not settings.metrics_page %}
 jobs-metrics-timer:
-  service.dead:
+  chatmail_service.dead:
     - name: chatmail-metrics.timer
     - enable: False
-    # Without it test=True tells of a service that is not there as one to be stopped.
-    - onlyif:
-      - fun: service.available
-        args: [chatmail-metrics.timer]
 
 jobs-metrics-absent:
   file.absent:
@@ -75,7 +71,7 @@ jobs-metrics-absent:
       - /etc/systemd/system/chatmail-metrics.service
       - /etc/systemd/system/chatmail-metrics.service.d
     - require:
-      - service: jobs-metrics-timer
+      - chatmail_service: jobs-metrics-timer
 {%- endif %}
 
 # They would expire mail and publish figures beside us.

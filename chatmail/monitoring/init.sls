@@ -35,7 +35,7 @@ monitoring-unit:
 {{ sandbox("monitoring", unprivileged=["mtail"], further=["monitoring-unit"]) }}
 
 monitoring-service:
-  service.running:
+  chatmail_service.running:
     - name: mtail
     - enable: True
     - watch:
@@ -45,12 +45,9 @@ monitoring-service:
       - chatmail_units: monitoring-drop-ins
 {% else %}
 monitoring-off:
-  service.dead:
+  chatmail_service.dead:
     - name: mtail
     - enable: False
-    - onlyif:
-      - fun: service.available
-        args: [mtail]
 
 monitoring-unit-gone:
   file.absent:
@@ -59,5 +56,5 @@ monitoring-unit-gone:
       - /etc/systemd/system/mtail.service.d/{{ file }}.conf
       {%- endfor %}
     - require:
-      - service: monitoring-off
+      - chatmail_service: monitoring-off
 {% endif %}

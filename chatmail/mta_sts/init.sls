@@ -38,7 +38,7 @@ mta_sts-unit:
 {{ sandbox("mta_sts", unprivileged=["postfix-mta-sts-resolver"], further=["mta_sts-unit"]) }}
 
 mta_sts-service:
-  service.running:
+  chatmail_service.running:
     - name: postfix-mta-sts-resolver
     - enable: True
     - watch:

@@ -87,7 +87,7 @@ nginx-restart:
 
 # A reload keeps the mail sessions that came by port 443.
 nginx-service:
-  service.running:
+  chatmail_service.running:
     - name: nginx
     - enable: True
     - reload: True

@@ -16,13 +16,9 @@ opendkim-rspamd-removed:
 
 {% if settings.ipv4_relay %}
 opendkim-service:
-  service.dead:
+  chatmail_service.dead:
     - name: opendkim
     - enable: False
-    # Without it test=True tells of a service that is not there as one to be stopped.
-    - onlyif:
-      - fun: service.available
-        args: [opendkim]
 {% else %}
 # The socket lives in Postfix's chroot, and Postfix must be a member of the group that may use it.
 opendkim-packages:
@@ -81,7 +77,7 @@ opendkim-{{ table }}:
     - require_in:
       - file: opendkim-conf
     - watch_in:
-      - service: opendkim-service
+      - chatmail_service: opendkim-service
 {% endfor %}
 
 # By these scripts OpenDKIM once verified what arrives. It does until the filter that verifies now is there.
@@ -99,7 +95,7 @@ opendkim-conf:
     - check_cmd: opendkim -n -x
     - require:
       - file: opendkim-socket-directory
-      - service: chatmaild-filtermail-incoming-service
+      - chatmail_service: chatmaild-filtermail-incoming-service
 
 opendkim-unit:
   file.managed:
@@ -113,7 +109,7 @@ opendkim-unit:
 {{ sandbox("opendkim", unprivileged=["opendkim"], further=["opendkim-unit"]) }}
 
 opendkim-service:
-  service.running:
+  chatmail_service.running:
     - name: opendkim
     - enable: True
     - watch:

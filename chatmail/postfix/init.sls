@@ -52,7 +52,7 @@ postfix-sasl-unit:
 
 # systemd listens, so that no smtpd is refused while the service restarts. The service requires it.
 postfix-sasl-service:
-  service.running:
+  chatmail_service.running:
     - name: chatmail-sasl
     - enable: True
     - require:
@@ -77,7 +77,7 @@ postfix-{{ map }}:
     - require_in:
       - file: postfix-main-cf
     - watch_in:
-      - service: postfix-service
+      - chatmail_service: postfix-service
 {% endfor %}
 
 postfix-own_domain:
@@ -94,7 +94,7 @@ postfix-own_domain:
     - require_in:
       - file: postfix-main-cf
     - watch_in:
-      - service: postfix-service
+      - chatmail_service: postfix-service
 
 # postconf reads a whole directory, and warns about names it does not know without an error code of its own.
 {% for file in ["main.cf", "master.cf"] %}
@@ -114,9 +114,9 @@ postfix-{{ file | replace(".", "-") }}:
       - chatmail_package: postfix-packages
       - file: postfix-check
       # It verifies what arrives; before it did, master.cf had OpenDKIM do so.
-      - service: chatmaild-filtermail-incoming-service
+      - chatmail_service: chatmaild-filtermail-incoming-service
     - watch_in:
-      - service: postfix-service
+      - chatmail_service: postfix-service
 {% endfor %}
 
 postfix-check:
@@ -149,18 +149,18 @@ postfix-aliases:
 
 {% if settings.disable_mail -%}
 postfix-service:
-  service.dead:
+  chatmail_service.dead:
     - names: {{ [unit, "postfix"] | unique | json }}
     - enable: False
 
 postfix-masked:
-  service.masked:
+  chatmail_service.masked:
     - names: {{ [unit, "postfix"] | unique | json }}
     - require:
-      - service: postfix-service
+      - chatmail_service: postfix-service
 {%- else -%}
 postfix-enabled:
-  service.enabled:
+  chatmail_service.enabled:
     - name: postfix
     - unmask: True
     - require:
@@ -169,15 +169,15 @@ postfix-enabled:
 # A restart, since it alone copies resolv.conf and the trusted certificates into the chroot again, and smtpd keeps the
 # relay's certificate as long as it runs.
 postfix-service:
-  service.running:
+  chatmail_service.running:
     - name: {{ unit }}
     - unmask: True
     - require:
-      - service: postfix-enabled
-      - service: mta_sts-service
-      - service: chatmaild-chatmail-dane-policy-service
-      - service: chatmaild-chatmail-transport-service
-      - service: postfix-sasl-service
+      - chatmail_service: postfix-enabled
+      - chatmail_service: mta_sts-service
+      - chatmail_service: chatmaild-chatmail-dane-policy-service
+      - chatmail_service: chatmaild-chatmail-transport-service
+      - chatmail_service: postfix-sasl-service
     - watch:
       - chatmail_units: postfix-drop-ins
       - file: unbound-resolv-conf

@@ -86,7 +86,7 @@ proxy-confirmed:
       - file: proxy-sysctl
 
 proxy-service:
-  service.running:
+  chatmail_service.running:
     - name: chatmail-proxy
     - enable: True
     - reload: True

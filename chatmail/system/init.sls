@@ -87,7 +87,7 @@ system-journal:
     - makedirs: True
 
 system-journal-service:
-  service.running:
+  chatmail_service.running:
     - name: systemd-journald
     - watch:
       - file: system-journal
@@ -97,4 +97,4 @@ system-journal-on-disk:
   file.absent:
     - name: /var/log/journal
     - require:
-      - service: system-journal-service
+      - chatmail_service: system-journal-service

@@ -81,7 +81,7 @@ tls-certificate:
 
 # Twice a day, an hour of jitter, made up for after a night off; acmetool asks the network only when a renewal is due.
 tls-acme-timer:
-  service.running:
+  chatmail_service.running:
     - name: acmetool.timer
     - enable: True
     - require:

@@ -35,7 +35,7 @@ tls-{{ unit | replace(".", "-") }}:
 # The watch for changes, and a daily reload for those that it cannot see.
 {% for unit in ("certificate-reload.path", "certificate-reload.timer") %}
 tls-{{ unit | replace(".", "-") }}-running:
-  service.running:
+  chatmail_service.running:
     - name: {{ unit }}
     - enable: True
     - require:

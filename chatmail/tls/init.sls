@@ -12,13 +12,9 @@ include:
 {% for mode in units if mode != settings.tls_mode %}
 {% for unit in units[mode] %}
 tls-{{ unit | replace(".", "-") }}-stopped:
-  service.dead:
+  chatmail_service.dead:
     - name: {{ unit }}
     - enable: False
-    # Without it test=True tells of a service that is not there as one to be stopped.
-    - onlyif:
-      - fun: service.available
-        args: [{{ unit }}]
     - require:
       - tls-certificate
 {% endfor %}

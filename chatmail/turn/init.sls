@@ -61,7 +61,7 @@ turn-{{ unit }}:
 {{ sandbox("turn", unprivileged=["coturn", "chatmail-turn"], further=["turn-coturn.service.d/10-chatmail.conf"]) }}
 
 turn-service:
-  service.running:
+  chatmail_service.running:
     - name: coturn
     - enable: True
     - watch:
@@ -78,7 +78,7 @@ turn-socket:
       - user: system-vmail-user
 
 turn-credentials-service:
-  service.running:
+  chatmail_service.running:
     - name: chatmail-turn
     - enable: True
     - require:

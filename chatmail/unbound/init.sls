@@ -53,7 +53,7 @@ unbound-conf-chatmail:
 # Wanted by unbound's unit. It would write into /etc/resolv.conf where resolvconf is, and fails where something else has
 # taken that name, as systemd-resolved does.
 unbound-resolvconf-service:
-  service.disabled:
+  chatmail_service.disabled:
     - name: unbound-resolvconf
     - require:
       - chatmail_package: unbound-packages
@@ -80,12 +80,12 @@ unbound-port-free:
       - chatmail_package: unbound-packages
 
 unbound-service:
-  service.running:
+  chatmail_service.running:
     - name: unbound
     - enable: True
     - require:
       - chatmail_preflight: unbound-port-free
-      - service: unbound-resolvconf-service
+      - chatmail_service: unbound-resolvconf-service
     - watch:
       - file: unbound-conf
       - file: unbound-conf-chatmail
@@ -97,7 +97,7 @@ unbound-answers:
     - lookups: {{ lookups | json }}
     - require:
       - chatmail_package: system-packages
-      - service: unbound-service
+      - chatmail_service: unbound-service
 
 # Only now: never a moment without a resolver. systemd-resolved has been beside unbound until here, on 127.0.0.53. Its
 # symbolic link, or resolvconf's, is replaced by a file.
@@ -132,18 +132,14 @@ unbound-resolvconf-purged:
       - file: unbound-resolv-conf
 
 unbound-systemd-resolved-stopped:
-  service.dead:
+  chatmail_service.dead:
     - name: systemd-resolved
-    # Without it test=True tells of a service that is not there as one to be stopped.
-    - onlyif:
-      - fun: service.available
-        args: [systemd-resolved]
     - require:
       - file: unbound-resolv-conf
 
 # Other packages depend on it, so it cannot be purged.
 unbound-systemd-resolved-masked:
-  service.masked:
+  chatmail_service.masked:
     - name: systemd-resolved
     - require:
-      - service: unbound-systemd-resolved-stopped
+      - chatmail_service: unbound-systemd-resolved-stopped

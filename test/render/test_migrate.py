@@ -15,6 +15,6 @@ def test_it_stops_all_that_an_apply_starts(renderer):
         chunk["name"].removesuffix(".service")
         for pillar in PILLARS
         for chunk in renderer.low(pillar)
-        if (chunk["state"], chunk["fun"]) == ("service", "running")
+        if (chunk["state"], chunk["fun"]) == ("chatmail_service", "running")
     }
     assert started - STAYS - {unit.removesuffix(".service") for unit in UNITS} == set()

@@ -230,7 +230,7 @@ def test_a_setting_restarts_only_the_services_that_read_it(renderer):
             names[chunk["__id__"]] = set(re.findall(r"\bsettings\.(\w+)", template))
     watched = {}
     for chunk in low:
-        if chunk["fun"] == "running" and chunk["state"] == "service":
+        if chunk["fun"] == "running" and chunk["state"] == "chatmail_service":
             ids = {name for item in chunk.get("watch", []) if isinstance(item, dict) for name in item.values()}
             watched[chunk["name"]] = set().union(*(names.get(one, set()) for one in ids))
     usual = chatmail_schema.effective(SCHEMA, BASE)

@@ -23,7 +23,7 @@ def test_every_service_of_the_states_is_looked_at_and_no_other(pillar, renderer)
     started = {
         unit_name(chunk["name"])
         for chunk in renderer.low(given)
-        if (chunk["state"], chunk["fun"]) == ("service", "running")
+        if (chunk["state"], chunk["fun"]) == ("chatmail_service", "running")
     }
     wanted = {unit.name for unit in UNITS if unit.is_wanted(settings)}
     assert wanted == started - NOT_LOOKED_AT

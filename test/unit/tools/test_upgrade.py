@@ -46,8 +46,8 @@ def test_what_states_may_change_is_known_by_their_names():
         "file_|-system-mailboxes_|-/home/vmail/mail_|-directory",
         "chatmail_dkim_|-opendkim-key_|-/etc/dkimkeys_|-key_present",
         "chatmail_website_|-website-built_|-/var/www/chatmail_|-built",
-        "service_|-postfix-service_|-postfix_|-running",
-        "service_|-backup-timers_|-chatmail-backup.timer_|-dead",
+        "chatmail_service_|-postfix-service_|-postfix_|-running",
+        "chatmail_service_|-backup-timers_|-chatmail-backup.timer_|-dead",
     ]
     states = parse_return("relay", {"return": {name: {"result": None} for name in names}}, 0).states
     assert paths(states) == ["/etc/postfix/main.cf", "/usr/local/lib/chatmaild/chatmaild", "/var/www/chatmail"]
