@@ -11,6 +11,18 @@ def __virtual__():
     return "chatmail_units"
 
 
+def _read_at():
+    """When systemd has read its units, in seconds since the epoch."""
+    shown = subprocess.run(
+        ["systemctl", "show", "--value", "--property=UnitsLoadTimestampMonotonic"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return time.time() - time.monotonic() + int(shown.stdout) / 1e6
+
+
 def unread(services):
     """
     Return the paths (list) of drop-ins that changed after systemd has read its units; where one was removed, that of
@@ -27,14 +39,10 @@ def unread(services):
 
         salt-ssh relay chatmail_units.unread '[dovecot]'
     """
-    shown = subprocess.run(
-        ["systemctl", "show", "--value", "--property=UnitsLoadTimestampMonotonic"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    read_at = time.time() - time.monotonic() + int(shown.stdout) / 1e6
+    # Once in an apply: what a reload for one component has read by the way is still news to the services of the next.
+    if "chatmail_units.read_at" not in __context__:
+        __context__["chatmail_units.read_at"] = _read_at()
+    read_at = __context__["chatmail_units.read_at"]
     files = []
     for service in services:
         drop_ins = UNIT_FILES / f"{service}.service.d"

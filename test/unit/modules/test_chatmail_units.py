@@ -16,6 +16,8 @@ def read_at(tmp_path, monkeypatch):
     def at(seconds):
         done = subprocess.CompletedProcess([], 0, f"{int(1e6 * (seconds - time.time() + time.monotonic()))}\n", "")
         monkeypatch.setattr(chatmail_units.subprocess, "run", lambda *args, **kwargs: done)
+        # Of an apply of its own.
+        monkeypatch.setattr(chatmail_units, "__context__", {}, raising=False)
 
     return at
 
@@ -33,4 +35,14 @@ def test_a_drop_in_that_was_written_after_systemd_read_its_units_is_told(tmp_pat
 def test_a_removed_drop_in_is_told_by_its_directory(tmp_path, read_at):
     (tmp_path / "a.service.d").mkdir()
     read_at(time.time() - 60)
+    assert chatmail_units.unread(["a"]) == [f"{tmp_path}/a.service.d"]
+
+
+def test_what_was_read_in_the_middle_of_an_apply_is_still_told_to_the_next_services(tmp_path, read_at, monkeypatch):
+    (tmp_path / "a.service.d").mkdir()
+    read_at(time.time() - 60)
+    assert chatmail_units.unread(["b"]) == []
+    apply = chatmail_units.__context__
+    read_at(time.time() + 60)
+    monkeypatch.setattr(chatmail_units, "__context__", apply)
     assert chatmail_units.unread(["a"]) == [f"{tmp_path}/a.service.d"]
