@@ -7,11 +7,11 @@ import json
 import time
 from pathlib import Path
 
-from salt.exceptions import CommandExecutionError
-
+from chatmail_errors import CommandExecutionError
+from chatmail_services import ask, run
 from chatmail_words import size_text
 
-RELAY = "/etc/chatmail/relay.json"
+RELAY = Path("/etc/chatmail/relay.json")
 # While it is there, doveauth creates no address.
 NOCREATE = Path("/etc/chatmail-nocreate")
 DISCONNECT_S = 10
@@ -29,21 +29,15 @@ def __virtual__():
 
 def _run(program, *arguments):
     """What one of the relay's own programs answers; it runs as vmail, whose the mailboxes and invites are."""
-    result = __salt__["cmd.run_all"](
-        ["/usr/bin/python3", "-P", "-m", f"chatmaild.{program}", *arguments],
-        runas="vmail",
-        cwd="/",
-        env={"PYTHONPATH": "/usr/local/lib/chatmaild"},
-        python_shell=False,
-        # An invite is nothing for the log.
-        output_loglevel="quiet",
-    )
-    if result["retcode"] != 0:
-        last = " ".join(result["stderr"].strip().splitlines()[-1:])
-        if "No module named" in last or not last:
-            last = f"{last} This is no relay yet: `salt-ssh relay state.apply chatmail` makes one.".lstrip()
-        raise CommandExecutionError(last)
-    return json.loads(result["stdout"])
+    try:
+        return ask(program, *arguments, user="vmail", group="vmail")
+    except KeyError:
+        said = "there is no user vmail."
+    except CommandExecutionError as error:
+        said = str(error)
+        if "No module named" not in said:
+            raise
+    raise CommandExecutionError(f"{said} This is no relay yet: `salt-ssh relay state.apply chatmail` makes one.")
 
 
 def _one(command, address):
@@ -57,9 +51,9 @@ def _one(command, address):
 
 def _connections(address):
     """How many clients are connected with an address."""
-    who = __salt__["cmd.run_all"](["doveadm", "-f", "tab", "who", "-1", address], python_shell=False)
+    who = run(["doveadm", "-f", "tab", "who", "-1", address])
     # The first line is a heading.
-    return max(0, len(who["stdout"].splitlines()) - 1)
+    return max(0, len(who.stdout.splitlines()) - 1)
 
 
 def _disconnect(address):
@@ -72,7 +66,7 @@ def _disconnect(address):
                 "`systemctl restart dovecot` ends all connections"
             )
         # One that hibernated a moment ago is not a process of its own yet.
-        __salt__["cmd.run_all"](["doveadm", "kick", address], python_shell=False, ignore_retcode=True)
+        run(["doveadm", "kick", address])
         time.sleep(0.1)
 
 
@@ -205,7 +199,7 @@ def nocreate(on=None):
 
 def _link(token):
     """The link that makes an address with the invite; as a QR code it can be scanned."""
-    domain = json.loads(__salt__["file.read"](RELAY))["settings"]["mail_domain_bare"]
+    domain = json.loads(RELAY.read_text())["settings"]["mail_domain_bare"]
     return f"DCACCOUNT:https://{domain}/new?invite={token}"
 
 

@@ -6,7 +6,7 @@ import json
 import time
 from pathlib import Path
 
-from salt.exceptions import CommandExecutionError
+from chatmail_errors import CommandExecutionError
 
 SETTINGS = Path("/etc/chatmail/backup.toml")
 RESULTS = Path("/var/lib/chatmail-backup")

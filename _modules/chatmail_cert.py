@@ -6,8 +6,7 @@ certificate authority by ACME (RFC 8555, Debian's acmetool), and asking the daem
 import datetime
 from pathlib import Path
 
-from salt.exceptions import CommandExecutionError
-
+from chatmail_errors import CommandExecutionError
 from chatmail_files import replace
 from chatmail_services import PORTS, PUBLIC
 

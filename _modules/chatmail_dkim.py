@@ -11,7 +11,7 @@ the DNS; the other functions run on the host.
 
 from pathlib import Path
 
-from salt.exceptions import CommandExecutionError
+from chatmail_errors import CommandExecutionError
 
 try:
     import chatmail_dkim_keys as keys

@@ -7,9 +7,8 @@ Look-ups go to the authoritative servers. Under salt-ssh all functions run on th
 
 from pathlib import Path
 
-from salt.exceptions import CommandExecutionError
-
 import chatmail_zone
+from chatmail_errors import CommandExecutionError
 from chatmail_session import NoController, ask
 
 try:

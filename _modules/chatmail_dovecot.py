@@ -8,9 +8,8 @@ import os
 import re
 from pathlib import Path
 
-from salt.exceptions import CommandExecutionError
-
 import chatmail_dovecot_plugin as plugin
+from chatmail_errors import CommandExecutionError
 
 BUILD_PACKAGES = ["dovecot-dev", "gcc", "libc6-dev"]
 # What is to be purged after the build, written down before the installation: the apply after a killed one purges it.

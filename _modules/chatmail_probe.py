@@ -17,8 +17,7 @@ import time
 from email.utils import formatdate, make_msgid
 from pathlib import Path
 
-from salt.exceptions import CommandExecutionError
-
+from chatmail_errors import CommandExecutionError
 from chatmail_services import ask
 
 LOCK = Path("/run/chatmail-probe.lock")

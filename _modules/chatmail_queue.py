@@ -4,9 +4,8 @@ import json
 import subprocess
 from collections import Counter
 
-from salt.exceptions import CommandExecutionError
-
 import chatmail_reach
+from chatmail_errors import CommandExecutionError
 
 PATIENCE_S = 120
 REASON_MAX = 300  # characters

@@ -12,8 +12,6 @@ import json
 import time
 from pathlib import Path
 
-from salt.exceptions import CommandExecutionError
-
 import chatmail_checks_machine as machine
 import chatmail_checks_mail as mail
 import chatmail_checks_names as names
@@ -23,6 +21,7 @@ from chatmail_checks import LEVELS, Relay, survey, worst
 from chatmail_checks_attacks import ATTACKS
 from chatmail_checks_backup import BACKUP
 from chatmail_checks_network import OUTGOING, addresses_of
+from chatmail_errors import CommandExecutionError
 from chatmail_reach import destination, judge
 from chatmail_services import MAIL_UNITS, PUBLIC, ask, firewall
 

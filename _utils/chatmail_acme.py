@@ -10,10 +10,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from salt.exceptions import CommandExecutionError
 
 import chatmail_x509
 from chatmail_challenges import challenges_handed_on, require_reached
+from chatmail_errors import CommandExecutionError
 from chatmail_files import replace
 
 STATE = Path("/var/lib/acme")

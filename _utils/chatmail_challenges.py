@@ -12,11 +12,10 @@ import secrets
 import socket
 import threading
 
-from salt.exceptions import CommandExecutionError
-
 import chatmail_ports
 import chatmail_session
 from chatmail_checks_network import addresses_of
+from chatmail_errors import CommandExecutionError
 from chatmail_services import run
 
 PATH = "/.well-known/acme-challenge/"

@@ -12,8 +12,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from salt.exceptions import CommandExecutionError
-
+from chatmail_errors import CommandExecutionError
 from chatmail_services import short
 from chatmail_words import one_line
 

@@ -8,9 +8,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from salt.exceptions import CommandExecutionError
-
 from chatmail_checks import Check, Finding
+from chatmail_errors import CommandExecutionError
 from chatmail_services import POSTFIX_UNITS, PROBE_PATH, unit_states
 from chatmail_words import age_text, one_line
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from salt.exceptions import CommandExecutionError
 
 import chatmail_milter
+from chatmail_errors import CommandExecutionError
 from chatmail_files import create, draft
 
 SELECTOR = "opendkim"

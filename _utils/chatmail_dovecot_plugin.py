@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from salt.exceptions import CommandExecutionError
+from chatmail_errors import CommandExecutionError
 
 # Carries DOVECOT_ABI_VERSION, the string that Dovecot compares with that of a plugin.
 LIBRARY = Path("/usr/lib/dovecot/libdovecot.so.0")

@@ -9,8 +9,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from salt.exceptions import CommandExecutionError
-
+from chatmail_errors import CommandExecutionError
 from chatmail_services import run
 
 # Processes by which a daemon is known when no systemd service says so, as after `postfix start` in a shell.

@@ -7,9 +7,8 @@ No function here reads or writes anything.
 import dataclasses
 import re
 
-from salt.exceptions import CommandExecutionError
-
 from chatmail_checks import Finding, worst
+from chatmail_errors import CommandExecutionError
 from chatmail_words import age_text, one_line
 
 # What stands after the @ of a recipient: a host name, or a domain literal (RFC 5321 section 4.1.3).

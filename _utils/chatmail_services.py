@@ -7,7 +7,7 @@ import json
 import subprocess
 from collections.abc import Callable
 
-from salt.exceptions import CommandExecutionError
+from chatmail_errors import CommandExecutionError
 
 COMMAND_S = 30
 # The slowest of our own ends by itself after a minute.
@@ -66,6 +66,14 @@ UNITS = (
     Unit("chatmail-turn.service", "calls behind address translation fail", "warning"),
     Unit("iroh-relay.service", "real-time channels fail", "warning", lambda settings: settings["run_iroh_relay"]),
     Unit("echobot.service", "echo@ does not answer", "warning", lambda settings: settings["echobot"]),
+    *(
+        Unit(name, effect, "warning", lambda settings: settings["operator_bot"] and not settings.get("disable_mail"))
+        for name, effect in (
+            ("operator-bot.service", "the operator is told nothing in a chat"),
+            ("operator-bot-host.socket", "what operators write to the bot is not done"),
+            ("chatmail-status.timer", "the relay is not looked at each hour"),
+        )
+    ),
     Unit("mtail.service", "what is logged is not counted", "warning", lambda settings: settings["mtail_address"]),
     Unit("chatmail-expire.timer", "old messages and unused addresses stay", "warning"),
     Unit("chatmail-fsreport.timer", "there is no daily report", "note"),

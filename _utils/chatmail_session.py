@@ -15,7 +15,7 @@ import socket
 import time
 from pathlib import Path
 
-from salt.exceptions import CommandExecutionError
+from chatmail_errors import CommandExecutionError
 
 DIRECTORY = Path("/run/chatmail-controller")
 

@@ -12,9 +12,9 @@ import dns.query
 import dns.rcode
 import dns.tsigkeyring
 import dns.update
-from salt.exceptions import CommandExecutionError
 
 from chatmail_authoritative import PATIENCE_S, Unanswered
+from chatmail_errors import CommandExecutionError
 from chatmail_records import TTL_S
 from chatmail_survey import Survey
 
