@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from chatmail_news import AWAY, why_away
 from tools.apply_progress import printable
 from tools.errors import ApplyError
 from tools.ssh import answers
-from tools.watch import AWAY, STATUS_TIMEOUT_S, statuses, why_away
+from tools.watch import STATUS_TIMEOUT_S, statuses
 
 LEVELS = ("ok", "note", "warning", "error", AWAY)
 """From well to worst; ``away`` is a relay that could not be asked."""

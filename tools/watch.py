@@ -13,10 +13,11 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from chatmail_files import replace
+from chatmail_news import AWAY, faults, news, remembered
 from tools.apply_progress import printable
 from tools.errors import ApplyError
 from tools.ssh import NoEnd, answers, client
@@ -25,10 +26,6 @@ STATUS_TIMEOUT_S = 300
 TELL_TIMEOUT_S = 60
 # A network that is away for a moment is nothing to wake people for.
 AGAIN_AFTER_S = 30.0
-TEXT_LIMIT = 500
-LEVELS = ("warning", "error")
-"""Levels of findings that are worth a message."""
-AWAY = "away"
 
 
 def statuses(config_dir: Path, relays: str) -> dict[str, object]:
@@ -53,56 +50,6 @@ def _asked_alone(config_dir: Path, relay: str) -> object:
         return _asked(config_dir, relay).get(relay)
     except ApplyError as error:
         return str(error)
-
-
-def why_away(said: object) -> str:
-    """Return why ``said``, what salt-ssh says of a relay's status, is none; empty where it is one."""
-    if isinstance(said, Mapping) and "findings" in said:
-        return ""
-    # Under --static a function's result is the value itself; a host that was not reached has a text, or stderr.
-    text = said.get("stderr") or said.get("_error") if isinstance(said, Mapping) else said
-    return " ".join(str(text).split()) or "no answer"
-
-
-def faults(said: object) -> dict[str, str]:
-    """
-    Return what is wrong with a relay: by a key that stays the same while the fault does, what it is and what to do.
-
-    ``said`` is what salt-ssh says of its status.
-    """
-    if text := why_away(said):
-        return {AWAY: f"it cannot be asked for its status: {text}"[:TEXT_LIMIT]}
-    return {
-        "/".join(str(finding.get(part, "")) for part in ("check", "kind", "unit")): _text(finding)
-        for finding in said["findings"]
-        if finding["level"] in LEVELS
-    }
-
-
-def _text(finding: Mapping) -> str:
-    return f"{finding['level']}: {finding['what']}. {finding['do']}"[:TEXT_LIMIT]
-
-
-def news(before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """
-    Return what got worse and what is well again, a line each.
-
-    While a relay cannot be asked, nobody knows what else is well again.
-    """
-    lines = []
-    for relay, wrong in now.items():
-        known = before.get(relay, {})
-        lines += [f"{relay}: {text}" for key, text in wrong.items() if key not in known]
-        if AWAY not in wrong:
-            lines += [f"{relay}: well again: {text}" for key, text in known.items() if key not in wrong]
-    return lines
-
-
-def remembered(before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]) -> dict[str, dict]:
-    """Return what the next run compares with: what is wrong, and what was before a relay went away."""
-    return {
-        relay: ({**before.get(relay, {}), **wrong} if AWAY in wrong else dict(wrong)) for relay, wrong in now.items()
-    }
 
 
 def watch(config_dir: Path, relays: str, state: Path, tell: Sequence[str]) -> list[str]:

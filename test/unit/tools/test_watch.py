@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from chatmail_news import TEXT_LIMIT
 from test.support.waiting import wait_until
 from tools import ssh, watch
 from tools.errors import ApplyError
@@ -88,7 +89,7 @@ def test_a_relay_does_not_command_the_terminal(run, capsys):
     run({"a": status(finding("x") | {"what": "\x1b[2J" + "x" * 5000})}, tell=())
     said = capsys.readouterr().out
     assert "\x1b" not in said
-    assert len(said) < watch.TEXT_LIMIT + 100
+    assert len(said) < TEXT_LIMIT + 100
 
 
 def salt_ssh(monkeypatch, tmp_path: Path, script: str) -> None:
