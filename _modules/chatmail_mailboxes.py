@@ -14,7 +14,7 @@ from salt.exceptions import CommandExecutionError
 RELAY = "etc/chatmail/relay.json"
 DEFAULT_PARENT = "home/vmail/mail"
 # What opens mailboxes. The first stops taking mail, so that other relays keep it and try again.
-_READERS = ("postfix.service", "dovecot.socket", "dovecot.service", "echobot.service")
+_READERS = ("postfix.service", "dovecot.socket", "dovecot.service", "echobot.service", "operator-bot.service")
 
 
 def _last_apply(root):
@@ -128,7 +128,7 @@ def to_rename(mail_domain, mailboxes_dir, rename_from, root="/"):
 
 def rename(moves):
     """
-    Move mailboxes, each by one rename(2), while nobody reads or writes them: Postfix, Dovecot and the echobot are
+    Move mailboxes, each by one rename(2), while nobody reads or writes them: Postfix, Dovecot and the bots are
     stopped; the rest of the apply starts them again.
 
     moves

@@ -133,6 +133,11 @@ def certificates(shown, width):
 # --- Tables ---
 
 
+def _words(function, *arguments):
+    # Salt gives outputters no way to import a util.
+    return salt.loader.utils(__opts__, whitelist=["chatmail_words"])[f"chatmail_words.{function}"](*arguments)
+
+
 def cell(column, value):
     """
     Return the text of one value: bytes and times as people read them, by the name of their ``column``.
@@ -142,8 +147,7 @@ def cell(column, value):
     if isinstance(value, bool):
         return "yes" if value else "no"
     if column in SIZES:
-        # Salt gives outputters no way to import a util.
-        return salt.loader.utils(__opts__, whitelist=["chatmail_words"])["chatmail_words.size_text"](value)
+        return _words("size_text", value)
     if column in TIMES:
         # A time at midnight is a day.
         return time.strftime("%Y-%m-%d" if value % DAY_S == 0 else "%Y-%m-%d %H:%M UTC", time.gmtime(value))
@@ -193,18 +197,6 @@ def values(one):
 # --- Status ---
 
 
-def _counted(findings):
-    counts = [
-        (sum(one["level"] == level for one in findings), word)
-        for level, word in (
-            ("error", "fault"),
-            ("warning", "warning"),
-            ("note", "note"),
-        )
-    ]
-    return ", ".join(f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count)
-
-
 def status(found, width, paint):
     """
     Return the lines of a status: one for each check, below it what is wrong and what to do.
@@ -217,7 +209,7 @@ def status(found, width, paint):
         Function that gives a text a color, by Salt's name of it.
     """
     indent = " " * (WORD + NAME + 2)
-    head = _counted(found["findings"]) or "all is well"
+    head = _words("counted", found["findings"]) or "all is well"
     title = f"{found['relay'] or 'no relay'}: {head}"
     room = title.ljust(width - 8)[len(title) :] + f"{found['seconds']:.1f} s".rjust(8)
     said = [paint(title, COLORS[found["level"]]) + room, ""]

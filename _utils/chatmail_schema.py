@@ -39,7 +39,7 @@ def effective(schema, pillar):
         A name in every case: the reverse pointer name of an address.
     ``tls_mode``, ``tls_cert_path``, ``tls_key_path``
         ``external``, ``self`` or ``acme``, and where certificate and key are.
-    ``mailboxes_dir``, ``run_iroh_relay``, ``iroh_relay_url``, ``echobot_address``
+    ``mailboxes_dir``, ``run_iroh_relay``, ``iroh_relay_url``, ``echobot_address``, ``operator_bot_address``
         The directory even where the pillar does not say; whether this host runs a real-time relay (clients would not
         trust the certificate of an address), and the one that clients are told of, or None; the bot's address.
     ``max_mailbox_size_mb``, ``min_available_memory_mb``, ``min_free_disk_space_mb``
@@ -61,6 +61,7 @@ def _derived(settings):
     domain = f"[{bare}]" if ipv4 else bare
     old = settings["rename_from"]
     own_iroh = settings["iroh_relay"] is None and not ipv4
+    bots = {"echobot_address": f"echo@{domain}", "operator_bot_address": f"operator-bot@{domain}"}
     external = settings["tls_external_cert_and_key"].split()
     if external:
         tls = ("external", *external)
@@ -77,7 +78,8 @@ def _derived(settings):
         "mailboxes_dir": settings["mailboxes_dir"] or f"/home/vmail/mail/{bare}",
         "run_iroh_relay": own_iroh,
         "iroh_relay_url": f"https://{bare}" if own_iroh else settings["iroh_relay"] or None,
-        "echobot_address": f"echo@{domain}",
+        **bots,
+        "bots": [bots[f"{name}_address"] for name in ("echobot", "operator_bot") if settings[name]],
         "tls_mode": tls[0],
         "tls_cert_path": tls[1],
         "tls_key_path": tls[2],

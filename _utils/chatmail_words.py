@@ -35,6 +35,15 @@ def one_line(text, limit=200):
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
+def counted(findings):
+    """Return how many faults, warnings and notes the ``findings`` of a status are, for people; empty for none."""
+    counts = [
+        (sum(one["level"] == level for one in findings), word)
+        for level, word in (("error", "fault"), ("warning", "warning"), ("note", "note"))
+    ]
+    return ", ".join(f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count)
+
+
 def account_link(settings):
     """
     Return the link with which an app makes itself an address on the relay of ``settings`` (those of ``map.jinja``).

@@ -31,9 +31,10 @@ include:
   - chatmail.postfix
   # Counts what the daemons log, where somebody asks for metrics.
   - chatmail.monitoring
-  # Last, as the components that are not Debian's: where a download fails, all else is there. The bot is a client of it.
+  # Last, as the components that are not Debian's: where a download fails, all else is there. The bots are clients of it.
   - chatmail.iroh_relay
   - chatmail.echobot
+  - chatmail.operator_bot
   # Looks at what is there by then.
   - chatmail.outside
   # Where its page is, and how to go on.

@@ -177,6 +177,12 @@ COMMANDS = {
     "cert": Command("", "which daemon serves which certificate, and how long it is valid", "chatmail_cert", ("show",)),
     "dkim": Command("[rotate]", "does the published key verify what is signed", "chatmail_dkim", ("check", "rotate")),
     "echobot": Command("", "the link to the relay's echobot", "chatmail_echobot", ("link",)),
+    "bot": Command(
+        "[operators]",
+        "a link to the bot that tells you what got worse; also remove ADDRESS",
+        "chatmail_bot",
+        ("link", "operators", "remove"),
+    ),
     "backup": Command(
         "[check]", "save now what must not be lost; read all that was saved", "chatmail_backup", ("save", "check")
     ),

@@ -33,10 +33,10 @@ chatmaild-source:
   ("doveauth", "doveauth:Settings",
     "mail_domain mailboxes_dir username_min_length username_max_length password_min_length " ~
     "max_creations_per_hour invite_only max_load_1m min_available_memory_mb min_free_disk_space_mb " ~
-    "echobot echobot_address"),
+    "bots"),
   ("expire", "expire:Settings",
     "mail_domain mailboxes_dir delete_mails_after delete_large_after delete_inactive_users_after " ~
-    "max_mailbox_size_mb tmpfs_index echobot_address"),
+    "max_mailbox_size_mb tmpfs_index"),
   ("filtermail", "filtermail:OutgoingSettings",
     "mail_domain mailboxes_dir max_message_size max_user_send_per_minute max_user_send_burst_size " ~
     "passthrough_senders echobot_address echobot passthrough_recipients operator_address filtermail_host " ~
@@ -45,7 +45,7 @@ chatmaild-source:
     "mail_domain mailboxes_dir max_message_size operator_address filtermail_host " ~
     "postfix_host postfix_reinject_port_incoming"),
   ("fsreport", "fsreport:Settings", "mail_domain mailboxes_dir tmpfs_index"),
-  ("lastlogin", "lastlogin:Settings", "mail_domain mailboxes_dir echobot_address"),
+  ("lastlogin", "config:Config", "mail_domain mailboxes_dir"),
   ("metadata", "metadata:Settings",
     "mail_domain mailboxes_dir mail_domain_bare notification_url turn_socket_path iroh_relay_url"),
   ("migrate-passdb", "migrate_passdb:Settings", "mail_domain mailboxes_dir passdb_path"),
@@ -53,7 +53,8 @@ chatmaild-source:
   ("newemail", "newemail:Settings",
     "mail_domain mail_domain_bare ipv4_relay username_max_length password_min_length invite_only " ~
     "tls_mode"),
-] + ([("echobot", "echobot:Settings", "echobot_address")] if settings.echobot else []) %}
+] + ([("echobot", "echobot:Settings", "echobot_address")] if settings.echobot else [])
+  + ([("operator-bot", "operator_bot:Settings", "mail_domain operator_bot_address")] if settings.operator_bot else []) %}
 chatmaild-{{ name }}-settings:
   file.managed:
     - name: /etc/chatmail/{{ name }}.toml

@@ -36,6 +36,7 @@ BAD_INPUT = {
     "transport-fallback": (["many"], "unrecognized arguments: many"),
     "network-share": (["many"], "argument port: invalid int value: 'many'"),
     "echobot": (["bad.toml"], "echobot_address is missing"),
+    "operator-bot": (["bad.toml"], "mail_domain is 7; allowed is text"),
 }
 
 

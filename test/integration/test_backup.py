@@ -33,7 +33,7 @@ LEFT = """
 grep -rlIs 'Managed by chatmail-formula' /etc /usr/local /var/lib
 find / -xdev \\( -path /proc -o -path /var/tmp -o -path /root -o -path /var/lib/dpkg \\) -prune \\
   -o \\( -name '*chatmail*' -o -name '*doveauth*' -o -name '*filtermail*' -o -nouser \\) -print
-getent passwd vmail iroh echobot
+getent passwd vmail iroh echobot operator-bot
 dpkg-query -W -f '${db:Status-Abbrev}${Package}\\n' postfix dovecot-core nginx unbound opendkim coturn | grep -v '^un'
 """
 pytestmark = pytest.mark.timeout(1200)

@@ -78,7 +78,7 @@ OWN = {
     "vmail": [
         *("/home/vmail/*", "/dev/shm/chatmail/*", "/var/lib/doveauth/*"),
         *("/run/doveauth/*", "/run/chatmail-lastlogin/*", "/run/chatmail-metadata/*", "/run/chatmail-turn/*"),
-        *("/run/dovecot/quota-warning", "/run/echobot/password"),
+        *("/run/dovecot/quota-warning", "/run/echobot/password", "/run/operator-bot/password"),
     ],
     "www-data": ["/run/chatmail-newemail/*", "/var/log/nginx/*", "/var/lib/nginx/*"],
     "opendkim": ["/etc/dkimkeys/*", "/run/opendkim/*", "/var/spool/postfix/opendkim/opendkim.sock"],
@@ -92,6 +92,8 @@ OWN = {
     "mtail": ["/run/log/journal/*", "/var/log/*"],
     # Its own, and the hash of its password for doveauth.
     "echobot": ["/var/lib/echobot/*", "/run/echobot/*"],
+    # By the socket it asks the host for one of four things.
+    "operator-bot": ["/var/lib/operator-bot/*", "/run/operator-bot/*", "/run/chatmail-operator/host.socket"],
 }
 
 

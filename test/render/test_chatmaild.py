@@ -11,21 +11,24 @@ from chatmaild.smtp import client as smtp_client
 from test.salt.minion import CHECKOUT
 
 SOURCES = CHECKOUT / "chatmail/chatmaild/files/etc/systemd/system"
-EXPOSURE_MAX, BACKUP_EXPOSURE_MAX = 1.0, 2.2  # of 10, as systemd-analyze counts
+EXPOSURE_MAX, BACKUP_EXPOSURE_MAX, STATUS_EXPOSURE_MAX = 1.0, 2.2, 3.0  # of 10, as systemd-analyze counts
+# Root's two programs that look at the whole relay.
+STATUS = ("chatmail-status", "operator-bot-host@")
 # Every component is wanted, and everything that it may bring.
 PILLAR = {
     "mail_domain": "chat.example.org",
     "tls_external_cert_and_key": "/etc/ssl/own.pem /etc/ssl/own.key",
     "echobot": True,
+    "operator_bot": True,
     "metrics_page": True,
     "mtail_address": "127.0.0.1",
     "backup_repository": "/srv/backup",
 }
-# The proxy's change the kernel's settings, and the backup's read what belongs to all.
+# The proxy's change the kernel's settings, the backup's read what belongs to all, the status asks all daemons.
 OURS = sorted(
     path.name.split(".")[0]
     for path in CHECKOUT.glob("chatmail/*/files/etc/systemd/system/*.service*")
-    if path.is_file() and not path.name.startswith(("chatmail-proxy", "chatmail-backup"))
+    if path.is_file() and not path.name.startswith(("chatmail-proxy", "chatmail-backup", *STATUS))
 )
 
 
@@ -74,6 +77,18 @@ def test_the_units_of_the_backup_are_sound_and_can_change_nothing_but_what_is_th
     assert "CapabilityBoundingSet=CAP_DAC_READ_SEARCH\n" in path.read_text()
     assert "ProtectSystem=strict\n" in path.read_text()
     security = ["systemd-analyze", "security", "--offline=true", f"--threshold={int(BACKUP_EXPOSURE_MAX * 10)}", path]
+    result = subprocess.run(security, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("unit", STATUS)
+def test_the_units_of_the_status_are_sound_and_change_no_programs_and_no_settings(units, unit):
+    path = units / f"{unit}.service"
+    verified = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=True)
+    assert verified.stderr == ""
+    own = path.with_name(f"{path.name}.d") / "10-chatmail-status.conf"
+    assert "ProtectSystem=full\n" in own.read_text()
+    security = ["systemd-analyze", "security", "--offline=true", f"--threshold={int(STATUS_EXPOSURE_MAX * 10)}", path]
     result = subprocess.run(security, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout.splitlines()[-1]
 
@@ -128,4 +143,8 @@ def test_services_that_have_sockets_require_them(units):
     sockets = sorted(path.stem for path in units.glob("*.socket"))
     assert len(sockets) > 8
     for name in sockets:
+        if "Accept=yes\n" in (units / f"{name}.socket").read_text():
+            # A process for each connection.
+            assert (units / f"{name}@.service").exists()
+            continue
         assert f"Requires={name}.socket\n" in (units / f"{name}.service").read_text()

@@ -4,6 +4,7 @@ from tools.migrate.units import UNITS
 
 PILLARS = (
     {"mail_domain": "chat.example.org", "metrics_page": True, "echobot": True, "mtail_address": "127.0.0.1"},
+    {"mail_domain": "chat.example.org", "operator_bot": True},
     {"mail_domain": "chat.example.org", "tls_external_cert_and_key": "/etc/ssl/own/cert /etc/ssl/own/key"},
 )
 # The old host itself needs these further on.

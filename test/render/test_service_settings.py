@@ -22,6 +22,7 @@ SOURCE = CHECKOUT / "chatmaild/src"
 BASE = {
     "mail_domain": "chat.example.org",
     "echobot": True,
+    "operator_bot": True,
     "mtail_address": "127.0.0.1",
     "backup_repository": "/srv/backup/relay",
 }
@@ -144,7 +145,7 @@ def test_the_check_of_an_apply_accepts_the_bounds(renderer, files, tmp_path, mon
 RESTARTS = {
     "mail_domain": (
         "chatmail-metadata chatmail-newemail chatmail-transport coturn doveauth dovecot echobot filtermail "
-        "filtermail-incoming lastlogin nginx opendkim postfix@-"
+        "filtermail-incoming lastlogin nginx opendkim operator-bot postfix@-"
     ),
     "max_user_send_per_minute": "filtermail",
     "max_user_send_burst_size": "filtermail",
@@ -173,6 +174,7 @@ RESTARTS = {
     "iroh_relay": "chatmail-metadata nginx",
     "metrics_page": "nginx",
     "echobot": "doveauth filtermail",
+    "operator_bot": "doveauth",
     "mtail_address": "dovecot mtail",
     "notification_url": "chatmail-metadata",
     "turn_min_port": "coturn",

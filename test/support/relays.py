@@ -22,6 +22,7 @@ SETTINGS = {
     "invite_only": False,
     "run_iroh_relay": True,
     "echobot": False,
+    "operator_bot": False,
     "mtail_address": None,
     "metrics_page": False,
     "port_25_targets": ["b.test"],

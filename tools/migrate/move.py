@@ -126,8 +126,9 @@ class Move:
 
     def install(self) -> None:
         """Nobody looks for the relay there yet, so all of it may run, and is known to work before the old one stops."""
-        # The bot would look for its relay by name, and find the old one.
-        apply_to(self.config_dir, self.new, self.console, {"dns_check": False, "echobot": False})
+        # A bot would look for its relay by name, and find the old one.
+        later = {"dns_check": False, "echobot": False, "operator_bot": False}
+        apply_to(self.config_dir, self.new, self.console, later)
         there = json.loads(self.new.run("facts"))
         if there != self.relay:
             names = ", ".join(name for name, value in self.relay.items() if there[name] != value)
@@ -155,9 +156,8 @@ class Move:
         self._copy([self.relay["mailboxes_dir"] + "/"], "--chown=vmail:vmail")
         self.copy_keys()
         # Owners are mapped by name; systemd makes a directory of state the user's who is new.
-        self._copy(
-            ["/etc/chatmail-nocreate", self.relay["passdb_path"], self.relay["invites_dir"] + "/", "/var/lib/echobot/"]
-        )
+        self._copy(["/etc/chatmail-nocreate", self.relay["passdb_path"], self.relay["invites_dir"] + "/"])
+        self._copy(["/var/lib/echobot/", "/var/lib/operator-bot/"])
         filters = [f"--include=/{name}/***" for name in (*QUEUES, *QUEUE_NOTES)]
         self._copy(["/var/spool/postfix/"], *filters, "--exclude=*")
         before, after = self._counts(self.old), self._counts(self.new)

@@ -9,6 +9,7 @@ UNITS = (
     *("chatmail-expire.timer", "chatmail-fsreport.timer", "chatmail-metrics.timer", "acmetool.timer"),
     *("chatmail-backup.timer", "chatmail-backup-check.timer", "chatmail-backup", "chatmail-expire"),
     *("certificate-reload.path", "certificate-reload.timer", "coturn"),
+    *("chatmail-status.timer", "chatmail-status", "operator-bot-host.socket", "operator-bot.socket", "operator-bot"),
     *("postfix", "postfix@-", "chatmail-sasl.socket", "chatmail-sasl", "nginx", "dovecot"),
     *("postfix-mta-sts-resolver", "opendkim", "iroh-relay", "chatmail-network-share", "echobot", "mtail"),
     *(f"{service}.{kind}" for kind in ("socket", "service") for service in ACTIVATED),

@@ -52,12 +52,12 @@ for path in /etc/systemd/system/chatmail-moved*; do
   if [ -e "$path" ]; then echo "unit ${path##*/}" && echo "path $path"; fi
 done
 # Mail, keys and what services remember.
-there data /home/vmail /etc/dkimkeys /var/lib/doveauth /var/lib/echobot /var/lib/turn /var/lib/iroh-relay \
-  /var/lib/chatmail* /var/lib/private/chatmail* /var/cache/chatmail* /var/cache/private/chatmail* /dev/shm/chatmail \
+there data /home/vmail /etc/dkimkeys /var/lib/doveauth /var/lib/echobot /var/lib/operator-bot /var/lib/turn \
+  /var/lib/iroh-relay /var/lib/chatmail* /var/lib/private/chatmail* /var/cache/chatmail* /var/cache/private/chatmail* /dev/shm/chatmail \
   /etc/ssl/private/mailserver.key /etc/ssl/certs/mailserver.pem
 if [ -e /etc/acme/hooks/chatmail ]; then there data /var/lib/acme /etc/acme; fi
-there path /usr/local/lib/chatmail /usr/local/lib/chatmaild /usr/local/share/chatmail /usr/local/src/chatmail \
-  /usr/local/bin/chatmail-* /usr/local/bin/iroh-relay /usr/local/bin/deltachat-rpc-server \
+there path /usr/local/lib/chatmail /usr/local/lib/chatmaild /usr/local/lib/chatmail-status /usr/local/share/chatmail \
+  /usr/local/src/chatmail /usr/local/bin/chatmail-* /usr/local/bin/iroh-relay /usr/local/bin/deltachat-rpc-server \
   /var/www/chatmail /var/www/.chatmail-* /etc/sysctl.d/60-chatmail-* /etc/tmpfiles.d/chatmail-* \
   /var/lib/systemd/timers/stamp-chatmail-* /etc/mailname /etc/chatmail
 there own /etc/nginx/chatmail.d/*
@@ -70,6 +70,6 @@ daemon /etc/turnserver.conf coturn
 daemon /etc/mta-sts-daemon.yml postfix-mta-sts-resolver
 daemon /etc/acme/hooks/chatmail acmetool
 daemon /etc/mtail/chatmail.mtail mtail /etc/mtail
-for user in vmail iroh echobot; do
+for user in vmail iroh echobot operator-bot; do
   if id "$user" > /dev/null 2>&1; then echo "user $user"; fi
 done

@@ -34,6 +34,7 @@ IDENTITY = (
     Path("/etc/chatmail-nocreate"),
     invites.DIRECTORY,
     Path("/var/lib/echobot"),
+    Path("/var/lib/operator-bot"),
 )
 # Messages, and what Postfix knows of them.
 QUEUE = tuple(

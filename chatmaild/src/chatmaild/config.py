@@ -19,13 +19,20 @@ if TYPE_CHECKING:
 
 Settings = TypeVar("Settings")
 
-ECHOBOT_PASSWORD = Path("/run/echobot/password")  # its hash; the bot writes it, doveauth reads it
+# The relay's own bots, by the local parts of their addresses, which nobody else can have: where each writes the hash of
+# its password, for doveauth.
+BOTS = {"echo": Path("/run/echobot/password"), "operator-bot": Path("/run/operator-bot/password")}
 
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "text", tuple: "a list"}
 
 
 class ConfigError(Exception):
     """The settings file cannot be used; the text names the file and every fault in it."""
+
+
+def bot_password(address: str) -> Path | None:
+    """Where the bot with this address of the relay's has the hash of its password; None where it is no bot's."""
+    return BOTS.get(address.partition("@")[0])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from . import invites
-from .config import ECHOBOT_PASSWORD
+from .config import bot_password
 from .dovecot import dict_server
 from .dovecot.dict_server import DictError, Dictionary, TryLater
 from .invites import Invites
@@ -85,9 +85,7 @@ class Settings(Limits):
     password_min_length: int
     max_creations_per_hour: int
     invite_only: bool
-    echobot: bool
-    echobot_address: str  # nobody else can have it
-    echobot_password_path: Path = ECHOBOT_PASSWORD
+    bots: tuple[str, ...]  # addresses of the relay's own bots that run
     invites_dir: Path = invites.DIRECTORY
 
 
@@ -192,15 +190,17 @@ class AddressBook(Dictionary):
     def _stored(self, mailbox: Mailbox) -> str | None:
         """The hash of an address, None where nobody has created it.
 
-        :raises DictError: it is the echobot's, which has not started yet: mail to it is not refused, it waits.
+        :raises DictError: it is a bot's, which has not started yet: mail to it is not refused, it waits.
         """
-        if mailbox.address != self.config.echobot_address:
+        path = bot_password(mailbox.address)
+        if path is None:
             return mailbox.read_password()
-        if not self.config.echobot:
+        if mailbox.address not in self.config.bots:
             return None
-        if stored := read_hash(self.config.echobot_password_path):
+        if stored := read_hash(path):
             return stored
-        raise DictError("the echobot has no password yet; see `systemctl status echobot`")
+        unit = path.parent.name
+        raise DictError(f"{mailbox.address} has no password yet; see `systemctl status {unit}`")
 
     async def _passdb(self, address: str, password: str, place: Place | None) -> str | None:
         mailbox = self._mailbox(address)
@@ -232,7 +232,7 @@ class AddressBook(Dictionary):
 
     async def _create(self, mailbox: Mailbox, password: str, place: Place | None) -> str | None:
         """Create the address unless something speaks against it; return its hash."""
-        if mailbox.address == self.config.echobot_address:
+        if bot_password(mailbox.address):
             return None
         if reason := refusal(self.config, mailbox.address, password):
             logger.warning("refused to create %a: %s", mailbox.address, reason)

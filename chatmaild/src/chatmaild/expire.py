@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import quota_expire
-from .config import Config, read_config_or_exit
+from .config import Config, bot_password, read_config_or_exit
 from .mailboxes import mailbox, scanner
 from .mailboxes.mailbox import DAY, Mailbox
 from .mailboxes.scanner import Content
@@ -31,7 +31,6 @@ class Settings(Config):
     delete_inactive_users_after: int
     max_mailbox_size_mb: int
     tmpfs_index: bool
-    echobot_address: str  # the bot's mailbox stays
 
 
 class Limits(NamedTuple):
@@ -138,8 +137,8 @@ class Expiry:
         :raises OSError: the file system refused.
         """
         self._say("checking", box.path)
-        # The relay's own bot has its password elsewhere and never counts as inactive.
-        if box.address != self.config.echobot_address:
+        # The relay's own bots have their passwords elsewhere and never count as inactive.
+        if not bot_password(box.address):
             last_login = box.last_login()
             if last_login is None:
                 self._remove_if_empty(box)

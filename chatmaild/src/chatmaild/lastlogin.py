@@ -1,9 +1,8 @@
 """Remembers the day on which each address was last logged in to, as told by Dovecot's plugin last_login."""
 
 import logging
-from dataclasses import dataclass
 
-from .config import Config
+from .config import Config, bot_password
 from .dovecot import dict_server
 from .dovecot.dict_server import DictError, Dictionary
 
@@ -13,17 +12,10 @@ TIMESTAMP_DIGITS = 11  # Unix seconds beyond any clock, yet within what file sys
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings(Config):
-    """What this service reads."""
-
-    echobot_address: str
-
-
 class LastLogins(Dictionary):
     """The days of the last logins."""
 
-    def __init__(self, config: Settings) -> None:
+    def __init__(self, config: Config) -> None:
         self.config = config
 
     async def set(self, key: str, value: str, user: str) -> None:
@@ -42,7 +34,7 @@ class LastLogins(Dictionary):
             mailbox = self.config.mailbox(address)
         except ValueError as error:
             raise DictError(str(error)) from error
-        if address == self.config.echobot_address:
+        if bot_password(address):
             return  # it never counts as inactive
         try:
             mailbox.set_last_login(int(value))
@@ -53,7 +45,7 @@ class LastLogins(Dictionary):
 
 def main() -> None:
     """Run the service; see `dict_server.run`."""
-    dict_server.run("Remember the day of each address' last login, which Dovecot reports.", Settings, LastLogins)
+    dict_server.run("Remember the day of each address' last login, which Dovecot reports.", Config, LastLogins)
 
 
 if __name__ == "__main__":

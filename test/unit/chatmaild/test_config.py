@@ -118,7 +118,7 @@ def test_the_check_before_a_file_is_replaced(tmp_path):
     path = tmp_path / "tmp"
     path.write_text(FILE)
     assert check("chatmaild.config:Config", path).returncode == 0
-    failed = check("chatmaild.lastlogin:Settings", path)
+    failed = check("chatmaild.echobot:Settings", path)
     assert failed.returncode == 1
     assert failed.stderr == f"{path}: echobot_address is missing; an apply writes it\n"
 

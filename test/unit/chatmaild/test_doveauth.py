@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmaild import doveauth
-from chatmaild.config import Config, read_config
+from chatmaild.config import BOTS, Config, read_config
 from chatmaild.doveauth import AddressBook, split_fields
 from chatmaild.dovecot.dict_server import DictError, TryLater
 from chatmaild.invites import Invites
@@ -207,20 +207,24 @@ def test_refused_local_parts(addresses, tmp_path, caplog, local_part):
     assert "\n" not in "".join(record.getMessage() for record in caplog.records)
 
 
-def test_the_echobot_is_refused_silently(addresses, caplog):
-    book = addresses(username_min_length=3)
-    assert lookup(book, passdb("secret-password", f"echo@{DOMAIN}")) is None
-    assert lookup(book, userdb(f"echo@{DOMAIN}")) is None
+@pytest.mark.parametrize("name", BOTS)
+def test_a_bot_that_does_not_run_is_refused_silently(addresses, caplog, name):
+    book = addresses(username_min_length=3, username_max_length=20)
+    assert lookup(book, passdb("secret-password", f"{name}@{DOMAIN}")) is None
+    assert lookup(book, userdb(f"{name}@{DOMAIN}")) is None
     assert not caplog.records
 
 
-def test_the_echobots_hash_is_its_own_file_and_mail_waits_until_it_is_there(addresses, tmp_path):
-    book = addresses(echobot="true", echobot_password_path=tmp_path / "echobot")
-    keys = [passdb("secret-password", f"echo@{DOMAIN}"), userdb(f"echo@{DOMAIN}")]
+@pytest.mark.parametrize(("setting", "name"), [("echobot", "echo"), ("operator_bot", "operator-bot")])
+def test_a_bots_hash_is_its_own_file_and_mail_waits_until_it_is_there(addresses, tmp_path, monkeypatch, setting, name):
+    monkeypatch.setitem(BOTS, name, tmp_path / setting / "password")
+    book = addresses(**{setting: True})
+    keys = [passdb("secret-password", f"{name}@{DOMAIN}"), userdb(f"{name}@{DOMAIN}")]
     for key in keys:
-        with pytest.raises(DictError, match="the echobot has no password yet"):
+        with pytest.raises(DictError, match=f"{name}@.* has no password yet; see `systemctl status {setting}`"):
             lookup(book, key)
-    (tmp_path / "echobot").write_text("{SHA512-CRYPT}$6$salt$hash")
+    (tmp_path / setting).mkdir()
+    (tmp_path / setting / "password").write_text("{SHA512-CRYPT}$6$salt$hash")
     for key in keys:
         assert lookup(book, key)["password"] == "{SHA512-CRYPT}$6$salt$hash"
     assert not (tmp_path / "mail").exists()

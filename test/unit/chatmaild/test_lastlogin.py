@@ -4,16 +4,16 @@ import asyncio
 
 import pytest
 
-from chatmaild.config import read_config
+from chatmaild.config import BOTS, Config, read_config
 from chatmaild.dovecot.dict_server import DictError
-from chatmaild.lastlogin import LastLogins, Settings
+from chatmaild.lastlogin import LastLogins
 
 USER = "user12345@chat.example.org"
 
 
 @pytest.fixture
 def logins(write_config):
-    return LastLogins(read_config(write_config(), Settings))
+    return LastLogins(read_config(write_config(), Config))
 
 
 @pytest.fixture
@@ -42,8 +42,9 @@ def test_a_missing_file_is_logged(logins, caplog):
     assert USER in record.getMessage()
 
 
-def test_logins_of_the_echobot_are_not_remembered(logins, caplog):
-    remember(logins, "shared/last-login/echo@chat.example.org", "100000")
+def test_logins_of_bots_are_not_remembered(logins, caplog):
+    for name in BOTS:
+        remember(logins, f"shared/last-login/{name}@chat.example.org", "100000")
     assert not caplog.records
 
 
