@@ -5,15 +5,11 @@ it is built on the relay, from headers of Debian's package, with a compiler that
 """
 
 import os
-import re
 from pathlib import Path
 
 import chatmail_dovecot_plugin as plugin
 from chatmail_errors import CommandExecutionError
 
-BUILD_PACKAGES = ["dovecot-dev", "gcc", "libc6-dev"]
-# What is to be purged after the build, written down before the installation: the apply after a killed one purges it.
-BUILD_NOTE = Path("/var/lib/chatmail/dovecot-build-packages")
 # What runs is older than what is installed if one of these changed after the start.
 PID_FILE = Path("/run/dovecot/master.pid")
 READ_AT_START = [
@@ -43,9 +39,7 @@ def plugin_found():
 
         salt-ssh relay chatmail_dovecot.plugin_found
     """
-    installed = plugin.PLUGIN.read_bytes() if plugin.PLUGIN.exists() else b""
-    abi, source = plugin.ABI.search(installed), plugin.SOURCE_MARK.search(installed)
-    return {"dovecot": abi[0].decode() if abi else "", "source": source[1].decode() if source else ""}
+    return plugin.found()
 
 
 def plugin_wanted(source):
@@ -62,7 +56,7 @@ def plugin_wanted(source):
 
         salt-ssh relay chatmail_dovecot.plugin_wanted /usr/local/src/chatmail/imap-instant-plugin.c
     """
-    return {"dovecot": plugin.dovecot_abi(), "source": plugin.digest(plugin.read(Path(source)))}
+    return plugin.wanted(source)
 
 
 def build_packages():
@@ -75,7 +69,7 @@ def build_packages():
 
         salt-ssh relay chatmail_dovecot.build_packages
     """
-    return BUILD_NOTE.read_text().split() if BUILD_NOTE.exists() else []
+    return plugin.build_packages()
 
 
 def purge_build_packages():
@@ -95,7 +89,7 @@ def purge_build_packages():
     still_there = set(build_packages()) - set(__salt__["chatmail_package.missing"](build_packages()))
     if still_there:
         raise CommandExecutionError(f"apt did not purge {' '.join(sorted(still_there))}; see /var/log/apt/term.log")
-    BUILD_NOTE.unlink(missing_ok=True)
+    plugin.BUILD_NOTE.unlink(missing_ok=True)
 
 
 def build_plugin(source):
@@ -110,15 +104,15 @@ def build_plugin(source):
 
         salt-ssh relay chatmail_dovecot.build_plugin /usr/local/src/chatmail/imap-instant-plugin.c
     """
-    code = plugin.read(Path(source))
-    trial = plugin.read(Path(source).with_name(plugin.TRIAL_CONF))
-    try:
-        _install_build_packages()
-        built = plugin.compiled(code)
-        plugin.try_out(built, trial, BUILD_NOTE.parent)
-    finally:
-        purge_build_packages()
-    plugin.install(built)
+    with plugin.building():
+        if plugin.found() == plugin.wanted(source):
+            return
+        try:
+            _install_build_packages()
+            built = plugin.make(source)
+        finally:
+            purge_build_packages()
+        plugin.install(built)
 
 
 def outdated():
@@ -184,10 +178,7 @@ def inotify_limit_is_writable(name):
 def _install_build_packages():
     __salt__["pkg.refresh_db"](cache_valid_time=24 * 3600)
     simulation = __salt__["cmd.run_stdout"](
-        ["apt-get", "--simulate", "--no-install-recommends", "install", *BUILD_PACKAGES], python_shell=False
+        ["apt-get", "--simulate", "--no-install-recommends", "install", *plugin.BUILD_PACKAGES], python_shell=False
     )
-    # "Inst NAME (VERSION ...)"; an upgrade has "[OLD VERSION]" before the bracket.
-    new = re.findall(r"^Inst (\S+) \(", simulation, re.MULTILINE)
-    BUILD_NOTE.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    BUILD_NOTE.write_text("\n".join({*build_packages(), *new}) + "\n")
-    __salt__["chatmail_package.install"](BUILD_PACKAGES)
+    plugin.note_packages(simulation)
+    __salt__["chatmail_package.install"](plugin.BUILD_PACKAGES)

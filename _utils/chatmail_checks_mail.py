@@ -101,7 +101,8 @@ def _judge_plugin(facts, relay):
         ]
     if not facts["fits"]:
         what = "Dovecot's plugin for instant notices is missing or does not fit: a notice takes half a second longer"
-        return "", [Finding("warning", "plugin-missing", f"{what} {facts['problem']}".strip(), f"{apply} builds it")]
+        do = f"journalctl -u chatmail-imap-instant, to see why it was not built; {apply} tries it again"
+        return "", [Finding("warning", "plugin-missing", f"{what} {facts['problem']}".strip(), do)]
     if not facts["loaded"]:
         what = "Dovecot's plugin for instant notices is there, but not loaded"
         return "", [Finding("warning", "plugin-not-loaded", what, "systemctl restart dovecot")]

@@ -1,9 +1,12 @@
 """
 Dovecot's plugin ``imap_instant``, from its source to where Dovecot loads it; ``chatmail_dovecot`` says why.
 
-All functions raise ``CommandExecutionError`` with the words of the compiler or of Dovecot.
+All functions raise ``CommandExecutionError`` with the words of the compiler or of Dovecot. An apply also leaves this
+file on the relay, where ``rebuild-imap-instant`` uses it, without Salt.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import re
 import subprocess
@@ -12,6 +15,11 @@ from pathlib import Path
 
 from chatmail_errors import CommandExecutionError
 
+BUILD_PACKAGES = ["dovecot-dev", "gcc", "libc6-dev"]
+# What is to be purged after the build, written down before the installation: the build after a killed one purges it.
+BUILD_NOTE = Path("/var/lib/chatmail/dovecot-build-packages")
+# One build at a time, an apply's or that of a new Dovecot.
+BUILD_LOCK = Path("/run/lock/chatmail-dovecot-plugin")
 # Carries DOVECOT_ABI_VERSION, the string that Dovecot compares with that of a plugin.
 LIBRARY = Path("/usr/lib/dovecot/libdovecot.so.0")
 IMAP = Path("/usr/lib/dovecot/imap")
@@ -33,6 +41,48 @@ SANDBOX_TIMEOUT_S = 150
 # Beside the plugin's source.
 TRIAL_CONF = "imap-instant-trial.conf"
 TRIAL_SESSION = b"1 SELECT INBOX\r\n2 IDLE\r\nDONE\r\n3 LOGOUT\r\n"
+
+
+@contextlib.contextmanager
+def building():
+    """Wait until nobody else builds the plugin."""
+    with BUILD_LOCK.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def build_packages():
+    """Return the packages (list of names) that an unfinished build left."""
+    return BUILD_NOTE.read_text().split() if BUILD_NOTE.exists() else []
+
+
+def note_packages(simulation):
+    """Write down what an installation of BUILD_PACKAGES will bring, by what ``apt-get --simulate`` says of it."""
+    # "Inst NAME (VERSION ...)"; an upgrade has "[OLD VERSION]" before the bracket.
+    new = re.findall(r"^Inst (\S+) \(", simulation, re.MULTILINE)
+    BUILD_NOTE.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    BUILD_NOTE.write_text("\n".join({*build_packages(), *new}) + "\n")
+
+
+def found():
+    """Return what the installed plugin was built for: its ABI and the digest of its source, ``""`` if there is none."""
+    installed = PLUGIN.read_bytes() if PLUGIN.exists() else b""
+    abi, source = ABI.search(installed), SOURCE_MARK.search(installed)
+    return {"dovecot": abi[0].decode() if abi else "", "source": source[1].decode() if source else ""}
+
+
+def wanted(source):
+    """Return the same of a plugin that were built now from ``source`` (path of the C file)."""
+    return {"dovecot": dovecot_abi(), "source": digest(read(Path(source)))}
+
+
+def make(source):
+    """Return the plugin (bytes) made from ``source`` (path of the C file), and tried."""
+    code = read(Path(source))
+    trial = read(Path(source).with_name(TRIAL_CONF))
+    built = compiled(code)
+    try_out(built, trial, BUILD_NOTE.parent)
+    return built
 
 
 def read(path):

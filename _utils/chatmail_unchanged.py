@@ -12,9 +12,9 @@ def remembered(name, ask, running, context):
     ask
         A function without arguments.
     running
-        The results so far, ``__running__`` of a state.
+        The results of the states so far.
     context
-        ``__context__`` of a state, which lasts as long as the apply.
+        The context of a state, which lasts as long as the apply.
     """
     changes = sum(1 for result in running.values() if result["changes"] or result["result"] is not True)
     key = f"chatmail_unchanged.{name}"

@@ -60,6 +60,23 @@ dovecot-instant-plugin:
       - file: dovecot-instant-source
       - file: dovecot-instant-trial
 
+# Builds it again between applies, when a new Dovecot has another ABI.
+dovecot-instant-rebuild:
+  file.managed:
+    - names:
+      - /usr/local/lib/chatmail/chatmail_dovecot_plugin.py:
+        - source: salt://chatmail/dovecot/files/usr/local/lib/chatmail/chatmail_dovecot_plugin.py
+      - /usr/local/lib/chatmail/chatmail_errors.py:
+        - source: salt://chatmail/dovecot/files/usr/local/lib/chatmail/chatmail_errors.py
+      - /usr/local/lib/chatmail/rebuild-imap-instant:
+        - source: salt://chatmail/dovecot/files/usr/local/lib/chatmail/rebuild-imap-instant
+      - /etc/systemd/system/chatmail-imap-instant.service:
+        - source: salt://chatmail/dovecot/files/etc/systemd/system/chatmail-imap-instant.service
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+
 dovecot-instant-link:
   file.managed:
     - name: /usr/local/lib/chatmail/link-imap-instant
@@ -81,8 +98,9 @@ dovecot-unit:
     - makedirs: True
     - require:
       - file: dovecot-instant-link
+      - file: dovecot-instant-rebuild
 
-{{ sandbox("dovecot", privileged=["dovecot"], further=["dovecot-unit", "dovecot-remnants"]) }}
+{{ sandbox("dovecot", privileged=["dovecot"], further=["dovecot-unit", "dovecot-remnants", "dovecot-instant-rebuild"]) }}
 
 {% if settings.tmpfs_index -%}
 dovecot-index-tmpfiles:

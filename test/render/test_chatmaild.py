@@ -24,11 +24,13 @@ PILLAR = {
     "mtail_address": "127.0.0.1",
     "backup_repository": "/srv/backup",
 }
-# The proxy's change the kernel's settings, the backup's read what belongs to all, the status asks all daemons.
+# The proxy's change the kernel's settings, the backup's read what belongs to all, the status asks all daemons, and apt
+# writes everywhere.
+NOT_TIGHT = ("chatmail-proxy", "chatmail-backup", "chatmail-imap-instant", *STATUS)
 OURS = sorted(
     path.name.split(".")[0]
     for path in CHECKOUT.glob("chatmail/*/files/etc/systemd/system/*.service*")
-    if path.is_file() and not path.name.startswith(("chatmail-proxy", "chatmail-backup", *STATUS))
+    if path.is_file() and not path.name.startswith(NOT_TIGHT)
 )
 
 

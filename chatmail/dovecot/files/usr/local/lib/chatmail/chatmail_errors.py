@@ -1,0 +1,1 @@
+../../../../../../../_utils/chatmail_errors.py
