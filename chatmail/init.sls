@@ -31,6 +31,8 @@ include:
   - chatmail.postfix
   # Counts what the daemons log, where somebody asks for metrics.
   - chatmail.monitoring
+  # Debian's security updates, from now on.
+  - chatmail.updates
   # Last, as the components that are not Debian's: where a download fails, all else is there. The bots are clients of it.
   - chatmail.iroh_relay
   - chatmail.echobot

@@ -107,6 +107,10 @@ class Host:
         return ["ssh", "-F", str(self.layout.ssh_config), self.name, *command]
 
 
+# systemd.timer(5)
+NEVER = "[Timer]\nOnCalendar=\nOnCalendar=2199-01-01\nPersistent=no\n"
+
+
 def network_file(host: Host) -> str:
     """The host's static addresses (systemd.network(5)); there is no route out of the lab."""
     ipv4 = f"{host.ipv4}/{host.layout.ipv4_network.prefixlen}"
@@ -139,6 +143,9 @@ def first_files(host: Host) -> dict[str, str]:
         "etc/apt/apt.conf.d/99lab": "".join(f"{line}\n" for line in apt.settings(layout)),
         # A host that loses power is thrown away; without waiting for the disk dpkg is several times as fast.
         "etc/dpkg/dpkg.cfg.d/lab": "force-unsafe-io\n",
+        # Debian's upgrades at night would meet tests of the night.
+        "etc/systemd/system/apt-daily.timer.d/lab.conf": NEVER,
+        "etc/systemd/system/apt-daily-upgrade.timer.d/lab.conf": NEVER,
         "etc/ssh/sshd_config.d/lab.conf": "HostKey /etc/ssh/ssh_host_ed25519_key\nUseDNS no\n",
         "root/.ssh/authorized_keys": layout.ssh_key.with_suffix(".pub").read_text(),
     }

@@ -200,7 +200,7 @@ def other_value(spec: dict, usual: object) -> object:
         "boolean": not usual,
         "size": "300M",
         "number": 7,
-        "integer": usual - 1 if spec["type"] == "integer" else None,
+        "integer": spec.get("minimum") if usual is None else usual - 1 if spec["type"] == "integer" else None,
         "port": 20099,
         "url": "https://other.example.org/x",
         "path": "/srv/other/place",
