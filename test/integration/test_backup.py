@@ -74,7 +74,7 @@ def allow_sftp(host: Host, place: Host) -> None:
 @pytest.fixture(scope="module")
 def saved(lab: Lab, two_host: Host, tmp_path_factory) -> Iterator[Saved]:
     """A relay on Debian 12 with people, mail, a device and an invite, after one backup."""
-    host = lab.add(NAME, "bookworm")
+    host = lab.add(NAME, "bookworm", packages=True)
     repository = f"sftp:root@{two_host.ipv4}:{PLACE}"
     set_pillar(lab, repository)
     allow_sftp(host, two_host)

@@ -79,7 +79,7 @@ def leave_remnants(host: Host) -> None:
 
 @pytest.fixture(scope="module")
 def host(lab: Lab) -> Iterator[Host]:
-    host = lab.add(DOMAIN)
+    host = lab.add(DOMAIN, packages=True)
     leave_remnants(host)
     for name in NAMES[1:]:
         lab.publish(name, "CNAME", [f"{DOMAIN}."])

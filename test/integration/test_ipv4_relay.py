@@ -23,7 +23,7 @@ from test.support.waiting import wait_until
 @pytest.fixture(scope="module")
 def address_host(lab) -> Iterator[Host]:
     """Deployed without a name; the lab's name server knows one, which nothing of this uses."""
-    host = lab.add("address.test")
+    host = lab.add("address.test", packages=True)
     lab.pillar(host.name, {"chatmail": {"mail_domain": str(host.ipv4), **PERMISSIVE, **with_echobot(host)}})
     lab.salt_ssh(host.name, "state.apply", "chatmail")
     yield host

@@ -15,6 +15,7 @@ import pytest
 from test.lab import Lab, LabError, machine, processes
 from test.lab.layout import CHECKOUT, Layout, layout_from_environment
 from test.lab.saltconf import SaltFailed
+from test.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,22 @@ def test_hosts_of_both_releases_stand_side_by_side(lab):
     assert lab.host("new.test").release == "trixie"
     assert host.run(["systemctl", "is-system-running", "--wait"], check=False).stdout == "running\n"
     assert lab.salt_ssh("new.test", "grains.get", "osmajorrelease") == 13
+    lab.remove("new.test")
+
+
+def test_a_relays_packages_can_be_there_from_the_start_and_none_of_their_daemons_runs_before_a_boot(lab):
+    host = lab.add("new.test", packages=True)
+    daemons = ["dovecot", "nginx", "opendkim", "postfix", "unbound"]
+    assert host.run(["systemctl", "is-enabled", *daemons]).stdout.split() == ["enabled"] * len(daemons)
+    assert set(host.run(["systemctl", "is-active", *daemons], check=False).stdout.split()) == {"inactive"}
+    assert host.run(["systemctl", "is-system-running", "--wait"], check=False).stdout == "running\n"
+    assert host.run(["ls", "/usr/sbin/policy-rc.d", "/etc/postfix/main.cf"], check=False).stdout == ""
+    for process in host.own_processes():
+        if not process.is_init:
+            os.kill(process.pid, signal.SIGKILL)
+    lab.up(())
+    served = ["systemctl", "is-active", "dovecot", "nginx"]
+    wait_until(lambda: host.run(served, check=False).stdout.split() == ["active"] * 2)
     lab.remove("new.test")
 
 

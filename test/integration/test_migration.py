@@ -62,7 +62,7 @@ def set_pillar(lab: Lab, host: Host) -> None:
 @pytest.fixture(scope="module")
 def old(lab: Lab) -> Iterator[Host]:
     start_authority(lab)
-    host = lab.add(DOMAIN)
+    host = lab.add(DOMAIN, packages=True)
     set_pillar(lab, host)
     # Nobody answers there, so mail for it stays in the queue.
     lab.publish(DOWN, "A", [str(lab.layout.ipv4(250))])

@@ -41,7 +41,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def host(lab: Lab) -> Iterator[Host]:
-    host = lab.add(NAME, "bookworm")
+    host = lab.add(NAME, "bookworm", packages=True)
     lab.pillar(NAME, {"chatmail": {"mail_domain": NAME, **PERMISSIVE}})
     lab.salt_ssh(NAME, "state.apply", "chatmail")
     yield host

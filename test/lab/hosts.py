@@ -30,6 +30,8 @@ class Host:
     number: int
     layout: Layout
     release: str = RELEASE
+    # Whether a relay's packages are there from the start.
+    packages: bool = False
 
     @property
     def ipv4(self) -> IPv4Address:
@@ -171,12 +173,22 @@ def resolv_conf(layout: Layout) -> str:
     return f"nameserver {layout.ipv4(NAME_SERVER_NUMBER)}\n"
 
 
-def create(host: Host, image_root: Path) -> None:
+def image_of(host: Host) -> images.Image:
+    """The image below the host's own files."""
+    if host.name == NAME_SERVER:
+        return images.NAME_SERVER_IMAGE
+    return (images.RELAY if host.packages else images.BARE)[host.release]
+
+
+def create(host: Host) -> None:
     """Make the host's file system if it is not there yet, or mount it again."""
-    done = host.directory / "prepared"
-    view = images.assemble(image_root, host.directory)
+    # The layers that it has: what a new host would get may be another week's.
+    done = host.directory / "layers"
     if done.exists():
+        images.assemble([Path(line) for line in done.read_text().splitlines()], host.directory)
         return
+    roots = images.layers(host.layout, image_of(host))
+    view = images.assemble(roots, host.directory)
     for name, text in first_files(host).items():
         path = view / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,7 +198,7 @@ def create(host: Host, image_root: Path) -> None:
     _make_host_key(host, view / "etc/ssh/ssh_host_ed25519_key")
     if host.name == NAME_SERVER:
         _hand_over_to_knot(view)
-    done.touch()
+    done.write_text("".join(f"{root}\n" for root in roots))
 
 
 def _make_host_key(host: Host, key: Path) -> None:
@@ -259,6 +271,13 @@ def wait_until_up(host: Host, nspawn: subprocess.Popen, *, patience: float = 60)
         time.sleep(0.05)
     console = host.console.read_text(errors="replace")[-3000:]
     raise LabError(f"{host.name} does not come up; the end of {host.console}:\n{console}")
+
+
+def enable(host: Host) -> None:
+    """Enable the units of the packages that were there from the start, without starting them."""
+    if (host.directory / "root" / images.ENABLED).exists():
+        move = f"cp -a /{images.ENABLED}/. /{images.UNITS}/ && rm -r /{images.ENABLED} && systemctl daemon-reload"
+        host.run(["sh", "-c", move])
 
 
 def destroy_processes(host: Host) -> None:

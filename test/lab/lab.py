@@ -75,17 +75,18 @@ class Lab:
                 nameserver.register(self.layout, host.name, host.ipv4, host.ipv6)
         return self.hosts
 
-    def add(self, name: str, release: str | None = None) -> Host:
-        """Add one bare host to a lab that is up. Raises LabError if there is one of that name.
+    def add(self, name: str, release: str | None = None, *, packages: bool = False) -> Host:
+        """Add one host to a lab that is up. Raises LabError if there is one of that name.
 
-        Argument: ``release`` is the code name of its Debian release; by default `release_of` chooses.
+        Arguments: ``release`` is the code name of its Debian release; by default `release_of` chooses. With
+        ``packages`` it is not bare: Debian's packages of a relay are there, and none of their daemons has run.
         """
         check_host_name(name)
         with machine.lock(self.layout.lock):
             self._require_up()
             if name in self._all_hosts():
                 raise LabError(f"the lab has a host {name} already; remove it first, or choose another name")
-            self._enlist(name, release)
+            self._enlist(name, release, packages)
             host = self.host(name)
             self._boot([host])
             nameserver.register(self.layout, name, host.ipv4, host.ipv6)
@@ -99,6 +100,7 @@ class Lab:
             record = self._read_record()
             del record["hosts"][name]
             record["releases"].pop(name, None)
+            record["packages"].pop(name, None)
             self._write_record(**record)
             saltconf.remove_pillar(self.layout, host.number)
             if self.name_server.is_running():
@@ -181,7 +183,7 @@ class Lab:
             machine.restore_inotify_limits(json.loads(self.layout.inotify_record.read_text()))
             self.layout.inotify_record.unlink()
 
-    def _enlist(self, name: str, release: str | None = None) -> None:
+    def _enlist(self, name: str, release: str | None = None, packages: bool = False) -> None:
         record = self._read_record()
         numbers = record["hosts"]
         if name in numbers:
@@ -193,16 +195,17 @@ class Lab:
             numbers[name] = next((number for number in HOST_NUMBERS if number not in numbers.values()), 0)
         if not numbers[name]:
             raise LabError(f"the lab is full with {len(numbers)} hosts; remove one first")
-        self._write_record(hosts=numbers, releases=record["releases"] | {name: release or release_of(name)})
+        releases = record["releases"] | {name: release or release_of(name)}
+        self._write_record(hosts=numbers, releases=releases, packages=record["packages"] | {name: packages})
 
     def _boot(self, asleep: Sequence[Host]) -> None:
         booting = []
         for host in asleep:
-            image = images.NAME_SERVER_IMAGE if host.name == NAME_SERVER else images.BARE[host.release]
-            hosts.create(host, images.image_root(self.layout, image))
+            hosts.create(host)
             booting.append((host, hosts.boot(host)))
         for host, nspawn in booting:
             hosts.wait_until_up(host, nspawn)
+            hosts.enable(host)
 
     def _require_up(self) -> None:
         if not self._read_record()["hosts"] or not self.name_server.is_running():
@@ -211,13 +214,15 @@ class Lab:
     def _all_hosts(self) -> dict[str, Host]:
         record = self._read_record()
         return {
-            name: Host(name, number, self.layout, record["releases"].get(name, RELEASE))
+            name: Host(
+                name, number, self.layout, record["releases"].get(name, RELEASE), record["packages"].get(name, False)
+            )
             for name, number in record["hosts"].items()
         }
 
     def _read_record(self) -> dict:
-        """What can not be found out by looking: the hosts' numbers and releases."""
-        empty = {"hosts": {}, "releases": {}}
+        """What can not be found out by looking: the hosts' numbers and releases, and which have a relay's packages."""
+        empty = {"hosts": {}, "releases": {}, "packages": {}}
         return empty | json.loads(self.layout.record.read_text()) if self.layout.record.exists() else empty
 
     def _write_record(self, **changes: dict) -> None:

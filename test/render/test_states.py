@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from test.lab import images
 from test.render.conftest import COMPONENTS, PILLARS
 from test.salt.minion import CHECKOUT
 
@@ -145,6 +146,12 @@ def test_a_component_alone_is_preceded_by_the_preflight(component, renderer):
 )
 def test_wrong_settings_render_and_are_found_by_the_first_state(pillar, renderer):
     assert renderer.low(pillar)[0]["problems"]
+
+
+def test_the_lab_has_the_packages_of_a_relay_with_default_settings(renderer):
+    low = renderer.low({"mail_domain": "_chat.example.org"})
+    wanted = [chunk["pkgs"] for chunk in low if (chunk["state"], chunk["fun"]) == ("chatmail_package", "installed")]
+    assert set(images.relay_packages()) == set().union(*wanted)
 
 
 @pytest.mark.parametrize("path", sorted((CHECKOUT / "chatmail").rglob("*.sls")), ids=lambda path: path.parent.name)
