@@ -64,9 +64,10 @@ test: SEED = 1
 fuzz: $(TESTS) lab-deps    ## look for inputs that break the readers of what strangers send: make fuzz [SECONDS=36000]
 	PYTHONPATH=chatmaild/src:_utils $(PY) -m test.fuzz $(if $(SEED),--seed $(SEED)) $(SECONDS) $(TARGETS)
 
-# Two labs side by side, a module at a time in each; they are taken down whatever the tests say.
+# Three labs side by side, a module at a time in each, for two cores: tests wait as long as they work. They are taken down
+# whatever the tests say.
 integration: $(TESTS) lab-deps   ## tests on booted Debian 12 and 13 hosts in the lab
-	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 900 --durations 25 test/integration
+	$(VENV)/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder --timeout 1800 --durations 25 test/integration
 
 # With RELAY2= also what goes between two relays, and with SSH=root@HOST what is to be looked at on the host.
 online: $(TESTS)     ## test a relay from outside: make online RELAY=chat.example.org [RELAY2=...] [SSH=root@...]

@@ -83,7 +83,7 @@ def with_echobot(host: Host) -> dict:
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     environment = {"LAB_NAME": "it", **os.environ}
-    # With pytest-xdist each worker has a lab of its own: gw0 the lab ita, gw1 the lab itb.
+    # With pytest-xdist each worker has a lab of its own: gw0 the lab ita, gw1 itb, gw2 itc.
     if worker := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw"):
         environment["LAB_NAME"] = environment["LAB_NAME"][:2] + string.ascii_lowercase[int(worker)]
     layout = layout_from_environment(environment)
@@ -103,7 +103,8 @@ def applied(lab: Lab) -> dict[str, Applied]:
 
     def apply(name: str) -> Applied:
         begun = time.monotonic()
-        states = lab.salt_ssh(name, "state.apply", "chatmail")
+        # All labs begin at the same time.
+        states = lab.salt_ssh(name, "state.apply", "chatmail", timeout=1200)
         return Applied(states, time.monotonic() - begun)
 
     # Salt's own archive for its targets is made by the first run; two at once would get in each other's way.
