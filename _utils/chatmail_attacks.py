@@ -38,7 +38,11 @@ def network_of(address):
 
 
 def places(settings):
-    """Return how many connections a network may have, by port, and the setting on which that depends."""
+    """
+    Return the share of a network, how many connections to each port are its, and the setting on which that depends.
+
+    Who asks for more is refused but on 143 and 993, where Dovecot ends the oldest connection without a login instead.
+    """
     smtp, imap = settings["max_smtp_connections"], settings["max_imap_connections"]
     return {
         25: (max(smtp // 20, 5), "max_smtp_connections"),
@@ -118,7 +122,7 @@ def crowded(facts, settings):
 
 def sentence(one):
     """Return what is to be told of a network in `crowded`."""
-    what = f"{one['network']} holds {one['held']} connections to port {one['port']}; allowed are {one['allowed']}"
+    what = f"{one['network']} holds {one['held']} connections to port {one['port']}; its share is {one['allowed']}"
     return f"{what}, and {one['refused']} more were refused in {MINUTES} minutes" if one["refused"] else what
 
 

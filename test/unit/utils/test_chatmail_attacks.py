@@ -65,7 +65,7 @@ def test_who_was_refused_most_comes_first():
     )
     assert [one["network"] for one in found] == ["198.51.100.0/24", "192.0.2.0/24"]
     assert chatmail_attacks.sentence(found[1]) == (
-        "192.0.2.0/24 holds 50 connections to port 25; allowed are 50, and 3 more were refused in 10 minutes"
+        "192.0.2.0/24 holds 50 connections to port 25; its share is 50, and 3 more were refused in 10 minutes"
     )
 
 
