@@ -7,6 +7,7 @@ while it stays as it is; what could not be told is told by the next run.
 """
 
 import argparse
+import fcntl
 import json
 import os
 import shlex
@@ -57,8 +58,17 @@ def watch(config_dir: Path, relays: str, state: Path, tell: Sequence[str]) -> li
     Ask, tell, and remember. Returns what was told.
 
     ``tell`` is a command that gets it on its standard input; without one it is printed. Raises ApplyError where the
-    relays could not be asked, or people not told; then nothing is remembered.
+    relays could not be asked, or people not told; then nothing is remembered. Who watches with the same ``state`` at
+    the same time waits.
     """
+    state.parent.mkdir(parents=True, exist_ok=True)
+    # The file itself is replaced.
+    with state.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _watch(config_dir, relays, state, tell)
+
+
+def _watch(config_dir: Path, relays: str, state: Path, tell: Sequence[str]) -> list[str]:
     try:
         before = json.loads(state.read_text())
     except FileNotFoundError:

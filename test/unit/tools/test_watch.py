@@ -2,6 +2,8 @@
 
 import json
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -135,3 +137,20 @@ def test_what_another_program_wrote_is_not_taken_for_its_memory(run, tmp_path):
     (tmp_path / "state/watch.json").write_text(json.dumps({})[:-1])
     with pytest.raises(ApplyError, match="remove it"):
         run({"a": status()})
+
+
+def test_two_at_the_same_time_tell_a_fault_once(monkeypatch, tmp_path):
+    down = {"a": status(finding("unit-down"))}
+    asking, go_on = threading.Event(), threading.Event()
+
+    def statuses(*_):
+        asking.set()
+        assert go_on.wait(10)
+        return down
+
+    monkeypatch.setattr(watch, "statuses", statuses)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(watch.watch, tmp_path, "*", tmp_path / "watch.json", ["true"]) for _ in range(2)]
+        assert asking.wait(10)
+        go_on.set()
+        assert sorted(len(one.result(30)) for one in both) == [0, 1]
