@@ -70,7 +70,7 @@ def test_an_answer_that_is_cut_is_asked_for_by_tcp(serve):
 
 
 def test_a_right_zone_never_raises_an_alarm(serve):
-    assert [not_ok(result) for result in serve(GOOD, times=50)] == [{}] * 50
+    assert [not_ok(result) for result in serve(GOOD, times=20)] == [{}] * 20
 
 
 def test_an_empty_zone_lacks_everything_at_once(serve):
