@@ -3,6 +3,8 @@
 from salt.exceptions import CommandExecutionError
 from salt.utils.data import compare_dicts
 
+from chatmail_dovecot_plugin import building
+
 SYSCTL_HEAD = "# Managed by chatmail-formula; changes made here are undone by the next apply."
 
 
@@ -45,7 +47,7 @@ def notify_plugin_installed(name, source):
             ret["changes"]["build packages"] = {"old": leftover, "new": []}
         return ret
 
-    packages = __salt__["pkg.list_pkgs"]()
+    packages = _packages()
     try:
         if found == wanted:
             __salt__["chatmail_dovecot.purge_build_packages"]()
@@ -64,9 +66,15 @@ def notify_plugin_installed(name, source):
         )
     ret["changes"] = {
         **compare_dicts(found, __salt__["chatmail_dovecot.plugin_found"]()),
-        **compare_dicts(packages, __salt__["pkg.list_pkgs"]()),
+        **compare_dicts(packages, _packages()),
     }
     return ret
+
+
+def _packages():
+    """What is installed, at a moment at which nobody else, such as `chatmail-imap-instant`, has apt at work."""
+    with building():
+        return __salt__["pkg.list_pkgs"](use_context=False)
 
 
 def current(name):

@@ -3,6 +3,7 @@
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import chatmail_dovecot_plugin
 from _states import chatmail_dovecot
 
 # Each test runs twice, as an apply and with test=True.
@@ -63,7 +64,8 @@ def relay():
 
 
 @pytest.fixture
-def configure_loader_modules(testmode, relay):
+def configure_loader_modules(testmode, relay, monkeypatch, tmp_path):
+    monkeypatch.setattr(chatmail_dovecot_plugin, "BUILD_LOCK", tmp_path / "lock")
     return {
         chatmail_dovecot: {
             "__opts__": {"test": testmode},
@@ -78,7 +80,7 @@ def configure_loader_modules(testmode, relay):
                 "chatmail_dovecot.inotify_limits": lambda: dict(relay.limits),
                 "chatmail_dovecot.inotify_limit_is_writable": lambda limit: relay.writable,
                 "chatmail_dovecot.set_inotify_limit": relay.set_limit,
-                "pkg.list_pkgs": lambda: dict(relay.packages),
+                "pkg.list_pkgs": lambda use_context: dict(relay.packages),
                 "service.restart": relay.restart,
                 "service.status": lambda name: True,
                 "file.file_exists": lambda path: path in relay.files,
