@@ -134,13 +134,6 @@ def hear(client: chat.Client, words: str) -> str:
             return lines[0]
 
 
-def operators(host: Host) -> list[str]:
-    """Whom the bot obeys; the question needs no Salt."""
-    code = "import json, chatmail_operator; print(json.dumps(chatmail_operator.ask_bot('operators')))"
-    path = "PYTHONPATH=/usr/local/lib/chatmail-status/utils"
-    return json.loads(host.run(["env", path, "python3", "-c", code]).stdout)
-
-
 def look(host: Host) -> dict:
     """Have the timer's service look at the relay now; returns the result that it keeps."""
     host.run(["systemctl", "start", "chatmail-status"], timeout=240)
@@ -230,7 +223,7 @@ def test_a_link_lets_one_in_and_who_is_removed_is_out(lab, echo_host, operator, 
     visitor.account.secure_join(link)
     operator_chat.send_text("queue")
     hear(operator, "no message waits")
-    assert operators(echo_host) == [operator.address]
+    assert lab.salt_ssh(echo_host.name, "chatmail_bot.operators") == [operator.address]
     assert heard_from_bot(other) == heard
 
 

@@ -65,6 +65,10 @@ ELSEWHERE = {
             "./relay remove": '"tools.remove"',
         }.items()
     },
+    # A relay of its own has the bot.
+    "./relay bot": ("test/integration/test_bots.py", '"chatmail_bot.link"'),
+    "./relay bot operators": ("test/integration/test_bots.py", '"chatmail_bot.operators"'),
+    "./relay bot remove alice1234@chat.example.org": ("test/integration/test_bots.py", '"chatmail_bot.remove"'),
     "./relay upgrade": ("test/integration/test_rollback.py", '"tools.upgrade"'),
     "./relay rollback": ("test/integration/test_rollback.py", '"--back"'),
     "make migrate FROM=old TO=relay": ("test/integration/test_migration.py", '"make", "migrate"'),
