@@ -40,7 +40,7 @@ def properties(host: Host, *names: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def test_nothing_is_lost_while_daemons_are_killed_and_a_host_crashes(lab, hosts):
-    outcome, kills = kill_while_sending(lab, hosts, Steps(Console()), count=120, crashes=1, seed=SEED)
+    outcome, kills = kill_while_sending(lab, hosts, Steps(Console()), count=120, crashes=1, seed=SEED, over_s=20)
     assert judge(outcome) == [], f"seed {SEED}, killed: {kills}"
     assert len(outcome.accepted) == 120
     assert kills["host"] == 1

@@ -22,10 +22,11 @@ PATIENCE_S = 240
 
 
 def kill_while_sending(
-    lab: Lab, hosts: Sequence[Host], steps: Steps, *, count: int, crashes: int, seed: int
+    lab: Lab, hosts: Sequence[Host], steps: Steps, *, count: int, crashes: int, seed: int, over_s: float = 0
 ) -> tuple[mail.Outcome, Counter]:
     """Send `count` messages while daemons are killed at random, and hosts so many times.
 
+    :param over_s: for how long at least, in which the messages are spread evenly.
     :returns: the outcome and what was killed.
     """
     daemons = {host: disorder.units(host) for host in hosts}
@@ -53,7 +54,7 @@ def kill_while_sending(
     with ThreadPoolExecutor(2) as pool:
         killer, crasher = pool.submit(storm.run), pool.submit(crash)
         try:
-            mail.send_all(outgoing, WORKERS, on_accepted, patience_s=PATIENCE_S)
+            mail.send_all(outgoing, WORKERS, on_accepted, over_s=over_s, patience_s=PATIENCE_S)
         finally:
             seconds = time.monotonic() - begun
             storm.stop()
