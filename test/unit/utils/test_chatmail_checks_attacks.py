@@ -12,7 +12,7 @@ def attacks(held=None, connections=None, memory=0, passwords=0):
 def test_a_network_at_its_limit_is_named_with_the_command_that_blocks_it():
     finding = judged("attacks", attacks({25: {"192.0.2.0/24": 50}}, {25: {"192.0.2.0/24": 312}}))
     assert finding.level == "warning"
-    assert "192.0.2.0/24 holds 50 connections to port 25; allowed are 50, and 312 more were refused" in finding.what
+    assert "192.0.2.0/24 holds 50 connections to port 25; its share is 50, and 312 more were refused" in finding.what
     assert "ip route add blackhole 192.0.2.0/24" in finding.do and "max_smtp_connections" in finding.do
     assert finding.data["held"] == 50 and finding.data["refused"] == 312
 
