@@ -7,6 +7,7 @@ import yaml
 
 import chatmail_schema
 from chatmail_setting_types import TYPES, size_mb
+from chatmaild.config import BOTS, bot_password
 
 SCHEMA = yaml.safe_load(Path("chatmail/defaults.yaml").read_text())
 
@@ -273,6 +274,14 @@ def test_addresses_that_a_host_without_ipv6_lacks_are_refused():
 def test_a_relay_is_not_renamed_to_itself():
     assert "rename_from: found the mail_domain itself" in problems(rename_from="Chat.example.org")[0]
     assert problems(rename_from="192.0.2.7") == []
+
+
+@pytest.mark.parametrize("domain", ["chat.example.org", "192.0.2.7"])
+def test_the_addresses_of_the_bots_are_those_that_doveauth_keeps_from_others(domain):
+    pillar = {"mail_domain": domain, "echobot": True, "operator_bot": True}
+    bots = chatmail_schema.effective(SCHEMA, pillar)["bots"]
+    assert [bot.partition("@")[0] for bot in bots] == list(BOTS)
+    assert all(bot_password(bot) for bot in bots)
 
 
 def test_a_retired_setting_stops_nobody_and_is_told():
