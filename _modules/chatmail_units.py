@@ -1,8 +1,9 @@
 """Whether systemd has read the drop-ins of services as they are on disk (systemd.unit(5))."""
 
-import subprocess
 import time
 from pathlib import Path
+
+from chatmail_services import run
 
 UNIT_FILES = Path("/etc/systemd/system")
 
@@ -13,14 +14,8 @@ def __virtual__():
 
 def _read_at():
     """When systemd has read its units, in seconds since the epoch."""
-    shown = subprocess.run(
-        ["systemctl", "show", "--value", "--property=UnitsLoadTimestampMonotonic"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    return time.time() - time.monotonic() + int(shown.stdout) / 1e6
+    shown = run(["systemctl", "show", "--value", "--property=UnitsLoadTimestampMonotonic"]).stdout
+    return time.time() - time.monotonic() + int(shown) / 1e6
 
 
 def unread(services):

@@ -15,7 +15,7 @@ def read_at(tmp_path, monkeypatch):
 
     def at(seconds):
         done = subprocess.CompletedProcess([], 0, f"{int(1e6 * (seconds - time.time() + time.monotonic()))}\n", "")
-        monkeypatch.setattr(chatmail_units.subprocess, "run", lambda *args, **kwargs: done)
+        monkeypatch.setattr(chatmail_units, "run", lambda argv: done)
         # Of an apply of its own.
         monkeypatch.setattr(chatmail_units, "__context__", {}, raising=False)
 
